@@ -1,0 +1,35 @@
+"""rnnlab: build, feed and understand recurrent neural networks.
+
+A *cell* is a function `h, y = cell(h, x)`; `Recur` keeps its state between calls; `reset` puts it
+back; `explore` shows it in JupyterLab, step by step.
+"""
+
+from rnnlab.cells import Cell, GRUCell, GRUv3Cell, LSTMCell, RNNCell, identity
+from rnnlab.errors import RnnlabError
+from rnnlab.layers import GRU, LSTM, RNN, Chain, Dense, GRUv3
+from rnnlab.recur import Recur, detach, load_states, reset, states
+from rnnlab.unroll import unroll
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Cell",
+    "Chain",
+    "Dense",
+    "GRUCell",
+    "GRUv3",
+    "GRUv3Cell",
+    "LSTMCell",
+    "RNNCell",
+    "Recur",
+    "RnnlabError",
+    "detach",
+    "identity",
+    "load_states",
+    "reset",
+    "states",
+    "unroll",
+]

@@ -1,0 +1,313 @@
+"""What every cell of the library keeps to, and the activations they share."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from rnnlab.errors import RnnlabError
+from rnnlab.nested import State, map_leaves
+
+Activation = Callable[[Tensor], Tensor]
+
+
+def identity(x: Tensor) -> Tensor:
+    """x itself: the activation of a linear layer.
+
+    Example:
+        >>> rnn = __import__("rnnlab").RNNCell(10, 5, identity)
+        >>> rnn
+        RNNCell(10, 5)
+    """
+    return x
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "softplus": nn.functional.softplus,
+    "gelu": nn.functional.gelu,
+    "silu": nn.functional.silu,
+    "identity": identity,
+}
+_ALIASES = {nn.functional.relu: torch.relu, nn.functional.tanh: torch.tanh}
+
+
+def named_activation(value: str | Activation, owner: str) -> Activation:
+    """The function that `value` names, or `value` itself if it is a function.
+
+    Raises:
+        RnnlabError: the name is unknown, or `value` is neither a name nor callable.
+    """
+    if isinstance(value, str):
+        if value in ACTIVATIONS:
+            return ACTIVATIONS[value]
+        near = difflib.get_close_matches(value, ACTIVATIONS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise RnnlabError(
+            f"{owner}: unknown activation {value!r}.{hint} "
+            f"Known: {', '.join(ACTIVATIONS)}; or give a function."
+        )
+    if not callable(value):
+        raise RnnlabError(
+            f"{owner}: the activation must be a name or a function, not {value!r}. "
+            f"Known names: {', '.join(ACTIVATIONS)}."
+        )
+    return _ALIASES.get(value, value)
+
+
+def activation_name(fn: Activation) -> str:
+    """How an activation is printed: its name, without package or address."""
+    if isinstance(fn, nn.Module):
+        return repr(fn)
+    return next(
+        (name for name, known in ACTIVATIONS.items() if known is fn),
+        getattr(fn, "__name__", type(fn).__name__),
+    )
+
+
+def check_sizes(owner: str, **sizes: int) -> None:
+    """Raise unless every size is a positive whole number."""
+    for name, size in sizes.items():
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise RnnlabError(f"{owner}: {name} must be a whole number ≥ 1, got {size!r}.")
+
+
+def glorot_uniform(*shape: int, device: Any = None, dtype: Any = None) -> nn.Parameter:
+    """A trainable matrix drawn uniformly from ±√(6 / (rows + columns)) (Glorot & Bengio 2010)."""
+    weight = nn.Parameter(torch.empty(*shape, device=device, dtype=dtype))
+    nn.init.xavier_uniform_(weight)
+    return weight
+
+
+class Cell(nn.Module):
+    r"""A recurrent cell: the pure function `state', y = cell(state, x)`.
+
+    A subclass writes its formula once, in two parts, so that a whole sequence can share the first:
+
+        u = project(x)             what depends on the input alone
+        equation(state, u)         what has to wait for the state: every intermediate by name
+
+    `update`, `gates`, stepping and unrolling follow from these. A subclass may replace `step` by a
+    faster evaluation of the same equation and `kernel` by one for a whole sequence. Cells whose
+    state enters through one matrix product are better written as an `AdditiveCell`.
+
+    Shapes: x `(I,)` or `(B, I)`; each part of the state `(H,)` or `(B, H)`; y like the state.
+    A state `(H,)` given with a batched x is broadcast over the batch.
+    """
+
+    state_names: ClassVar[tuple[str, ...]] = ("h",)
+    """Names of the parts of the state, in order. One name: the state is a tensor, else a tuple."""
+
+    gate_names: ClassVar[tuple[str, ...]] = ()
+    """Names of the intermediates that `gates` returns, states not included."""
+
+    input_size: int
+    hidden_size: int
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        check_sizes(type(self).__name__, input_size=input_size, hidden_size=hidden_size)
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+
+    def add_initial_state(self, train_init: bool, **factory: Any) -> None:
+        """Create `h0`, `c0`, … at zero: parameters, or buffers if `train_init` is false."""
+        for name in self.state_names:
+            zero = torch.zeros(self.hidden_size, **factory)
+            if train_init:
+                self.register_parameter(f"{name}0", nn.Parameter(zero))
+            else:
+                self.register_buffer(f"{name}0", zero)
+
+    def initial_state(self) -> State:
+        """The state before the first step: `h0`, or `(h0, c0)`; each part `(H,)`."""
+        parts = tuple(getattr(self, f"{name}0") for name in self.state_names)
+        return parts[0] if len(parts) == 1 else parts
+
+    def project(self, x: Tensor) -> Tensor:
+        """The part of the update that depends on the input alone; any leading dimensions."""
+        raise NotImplementedError
+
+    def equation(self, state: State, u: Tensor) -> dict[str, Tensor]:
+        """Every named intermediate of one update and the new state; `u` is `project(x)`.
+
+        Keys: `gate_names`, then `state_names`; `y` too where the output is not the first state.
+        Takes any leading dimensions.
+        """
+        raise NotImplementedError
+
+    def update(self, state: State, u: Tensor) -> tuple[State, Tensor]:
+        """One step from `u = project(x)`: the new state and the output."""
+        return self._result(self.equation(state, u))
+
+    def _result(self, values: dict[str, Tensor]) -> tuple[State, Tensor]:
+        names = self.state_names
+        state = values[names[0]] if len(names) == 1 else tuple(values[name] for name in names)
+        return state, values.get("y", values[names[0]])
+
+    def gates(self, state: State, x: Tensor) -> dict[str, Tensor]:
+        """Every named intermediate of one update, and the new state, by the documented equation.
+
+        Takes any leading dimensions, so a whole run is one call with time as the batch axis.
+        """
+        return self.equation(state, self.project(x))
+
+    def step(self, state: State, x: Tensor) -> tuple[State, Tensor]:
+        """One update without checking the arguments."""
+        return self.update(state, self.project(x))
+
+    has_kernel: bool = False
+    """Whether torch has a fused kernel for a whole sequence of this cell."""
+
+    def kernel(self, state: State, xs: Tensor) -> tuple[State, Tensor]:
+        """The whole sequence xs `(T, B, I)` through the fused kernel: last state and ys."""
+        raise NotImplementedError
+
+    def forward(self, state: State, x: Tensor) -> tuple[State, Tensor]:
+        self.check(state, x)
+        return self.step(state, x)
+
+    def check(self, state: State, x: Tensor) -> None:
+        """Raise RnnlabError unless `step(state, x)` is well defined."""
+        self.check_input(x)
+        parts = (state,) if len(self.state_names) == 1 else state
+        if not isinstance(parts, tuple) or len(parts) != len(self.state_names):
+            wanted = ", ".join(self.state_names)
+            raise RnnlabError(f"{self!r}: the state must be ({wanted}), got {describe(state)}.")
+        for name, part in zip(self.state_names, parts, strict=True):
+            self._check_part(name, part, x)
+
+    def check_input(self, x: Any, *, leading: int = 0) -> None:
+        """Raise unless x is `(I,)` or `(B, I)`, after `leading` more dimensions (time)."""
+        if not isinstance(x, Tensor):
+            raise RnnlabError(
+                f"{self!r}: x must be a torch tensor, got {describe(x)}. "
+                "torch.as_tensor(x, dtype=torch.float32) makes one."
+            )
+        shape = tuple(x.shape)
+        if x.dim() not in (1 + leading, 2 + leading):
+            wanted = "(T, I) or (T, B, I)" if leading else "(I,) or (B, I)"
+            raise RnnlabError(f"{self!r}: x must have shape {wanted}; x.shape = {shape}")
+        if x.shape[-1] != self.input_size:
+            raise RnnlabError(
+                f"{self!r}: x has {x.shape[-1]} features, expected {self.input_size}; "
+                f"x.shape = {shape}"
+            )
+        weight = next(self.parameters())
+        if x.dtype != weight.dtype:
+            raise RnnlabError(
+                f"{self!r}: x is {x.dtype} and the weights are {weight.dtype}. "
+                f"x.to({weight.dtype}) converts the input."
+            )
+        if x.device != weight.device:
+            raise RnnlabError(
+                f"{self!r}: x is on {x.device} and the weights are on {weight.device}. "
+                f"x.to({str(weight.device)!r}) moves the input."
+            )
+
+    def _check_part(self, name: str, part: Any, x: Tensor) -> None:
+        if not isinstance(part, Tensor):
+            raise RnnlabError(f"{self!r}: state {name} must be a tensor, got {describe(part)}.")
+        shape = tuple(part.shape)
+        if part.dim() not in (1, 2) or shape[-1] != self.hidden_size:
+            raise RnnlabError(
+                f"{self!r}: state {name} must have shape ({self.hidden_size},) or "
+                f"(B, {self.hidden_size}); {name}.shape = {shape}"
+            )
+        if part.dim() == 2 and x.shape[:-1] != part.shape[:1]:
+            raise batch_changed(repr(self), shape[:-1], tuple(x.shape[:-1]))
+        if part.dtype != x.dtype:
+            raise RnnlabError(
+                f"{self!r}: state {name} is {part.dtype} and x is {x.dtype}; "
+                "both must have the dtype of the weights."
+            )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(self.describe_arguments())})"
+
+    def describe_arguments(self) -> list[str]:
+        """The arguments that `repr` shows: the sizes, then whatever is not the default."""
+        shown = [str(self.input_size), str(self.hidden_size)]
+        if getattr(self, "bias", True) is None:
+            shown.append("bias=False")
+        return shown
+
+
+class AdditiveCell(Cell):
+    r"""A cell whose state enters through one matrix product: gates are sums of Wx and Uh.
+
+        u = project(x),   v = U s,   combine(state, u, v)
+
+    with U = `recurrent_weight()` and s = `recurrent_input(state)`; `combine` is elementwise. In
+    training, a sequence then needs the gradient of U only once, as one large product.
+    """
+
+    weight_hh: nn.Parameter
+
+    def recurrent_weight(self) -> Tensor:
+        """U `(K, S)`: the parameter itself, or what is built from parameters."""
+        return self.weight_hh
+
+    def recurrent_input(self, state: State) -> Tensor:
+        """s `(…, S)`: the vector that U multiplies; the state h unless said otherwise."""
+        return state if len(self.state_names) == 1 else state[0]
+
+    def combine(self, state: State, u: Tensor, v: Tensor) -> dict[str, Tensor]:
+        """`equation` with the product `v = U s` already formed."""
+        raise NotImplementedError
+
+    def equation(self, state: State, u: Tensor) -> dict[str, Tensor]:
+        v = linear(self.recurrent_input(state), self.recurrent_weight())
+        return self.combine(state, u, v)
+
+
+def batch_changed(owner: str, before: tuple[int, ...], now: tuple[int, ...]) -> RnnlabError:
+    """The error for an input whose batch differs from the state's."""
+
+    was = f"for a batch of {_sizes(before)}" if before else "unbatched"
+    has = f"has a batch of {_sizes(now)}" if now else "is unbatched"
+    return RnnlabError(
+        f"{owner}: the state is {was}, x {has}. "
+        "Call reset(model) before starting with another batch size."
+    )
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))
+
+
+def describe(value: Any) -> str:
+    """A short, exact description of a state or input for an error message."""
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, (tuple, list, dict)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"{type(value).__name__} {value!r}" if value is not None else "None"
+
+
+def batched(state: State, batch: int) -> State:
+    """Every part of the state as `(B, H)`; a part `(H,)` is expanded (its gradient sums)."""
+    return map_leaves(lambda part: part.expand(batch, part.shape[-1]), state)
+
+
+def kernel_arguments(
+    weight_ih: Tensor, weight_hh: Tensor, bias: Tensor | None
+) -> tuple[list[Tensor], bool, int, float, bool, bool, bool]:
+    """What torch's fused sequence kernels take after the input and the state.
+
+    Our single bias is torch's b_ih; its b_hh is a zero that no gradient reaches. The kernel is
+    told that it trains whenever a gradient is wanted: cuDNN's backward needs that.
+    """
+    weights = [weight_ih, weight_hh]
+    if bias is not None:
+        weights += [bias, torch.zeros_like(bias)]
+    layers, dropout, bidirectional, batch_first = 1, 0.0, False, False
+    train = torch.is_grad_enabled()
+    return weights, bias is not None, layers, dropout, train, bidirectional, batch_first

@@ -1,0 +1,389 @@
+"""Recur: a cell made stateful; reset, detach, and reading and writing states by name."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rnnlab.cells.base import Cell, batch_changed, describe
+from rnnlab.errors import RnnlabError
+from rnnlab.nested import State, children, fill, is_branch, map_leaves, named_leaves
+
+
+class _AtInit:
+    """The state of a Recur that stands at its initial state. One value, kept through copies."""
+
+    def __repr__(self) -> str:
+        return "AT_INIT"
+
+    def __reduce__(self) -> str:
+        return "AT_INIT"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _AtInit:
+        return self
+
+
+AT_INIT = _AtInit()
+
+
+class _Journal(threading.local):
+    """The states that calls under way have replaced, newest last; None outside `atomic`."""
+
+    entries: list[tuple[Recur, State, Any]] | None = None
+
+
+_journal = _Journal()
+
+
+@contextmanager
+def atomic() -> Iterator[None]:
+    """Either the block succeeds, or every Recur that it advanced is put back.
+
+    Example:
+        >>> import torch, rnnlab as rl
+        >>> m = rl.Recur(lambda h, x: (h + x, x), 0)
+        >>> try:
+        ...     with atomic():
+        ...         m(2)
+        ...         1 / 0
+        ... except ZeroDivisionError:
+        ...     m.state
+        2
+        0
+    """
+    outer = _journal.entries
+    entries: list[tuple[Recur, State, Any]] = []
+    _journal.entries = entries
+    try:
+        yield
+    except BaseException:
+        for recur, state, lead in reversed(entries):
+            recur.__dict__["_state"] = state
+            recur.__dict__["_lead"] = lead
+        raise
+    finally:
+        _journal.entries = outer
+    if outer is not None:
+        outer += entries
+
+
+class Recur(nn.Module):
+    r"""A cell made stateful: `m(x)` runs `state, y = cell(state, x)`, keeps the state, returns y.
+
+    Args:
+        cell: any callable `h, y = cell(h, x)`, or `cell(h, x1, x2, …)` with several inputs: one of
+            the library's cells, another `nn.Module`, or a plain function.
+        init: the initial state: a tensor, a number, or a (nested) tuple of them. An
+            `nn.Parameter` in it is trained, a tensor becomes a buffer, a number stays a number.
+            Left out, it is the cell's own `initial_state()`.
+
+    Attributes:
+        state: the running state. Right after construction or `reset` it *is* `init`, so a
+            gradient reaches the initial state. It can be assigned.
+        init: the initial state.
+
+    Shapes: those of the cell. A state `(H,)` is broadcast over the first batch.
+
+    Raises:
+        RnnlabError: a plain function without `init` (at construction); an input whose batch size
+            differs from the running state's; a cell that does not return `(state, y)`. After any
+            exception, also one from inside the cell, the state is exactly what it was.
+
+    Source: Flux.jl 0.10.4, `Recur`.
+
+    Example:
+        >>> m = Recur(lambda h, x: (h + x, x), 0)
+        >>> m(2), m(3), m.state
+        (2, 3, 5)
+        >>> m.reset()
+        >>> m.state
+        0
+    """
+
+    def __init__(self, cell: Callable[..., tuple[State, Any]], init: State = None) -> None:
+        super().__init__()
+        if not callable(cell):
+            raise RnnlabError(
+                f"Recur: the cell must be callable as h, y = cell(h, x), got {describe(cell)}."
+            )
+        if isinstance(cell, Recur):
+            raise RnnlabError(f"Recur: {cell!r} is already stateful; use it as it is.")
+        self.cell = cell
+        self._owns_init = init is None
+        if init is None:
+            if not callable(getattr(cell, "initial_state", None)):
+                name = _cell_name(cell)
+                raise RnnlabError(
+                    f"Recur({name}): a function cell needs an initial state. "
+                    f"Give it as the second argument: Recur({name}, torch.zeros(H))."
+                )
+        else:
+            self._register_init(init)
+        self.__dict__["_state"] = AT_INIT
+        self.__dict__["_lead"] = None
+
+    def _register_init(self, init: State) -> None:
+        names = self._state_names
+        parts = len(init) if is_branch(init) else 1
+        if names is not None and parts != len(names):
+            raise RnnlabError(
+                f"Recur({self.cell!r}): init must be ({', '.join(names)}), got {describe(init)}."
+            )
+        slots: list[Any] = []
+        for path, leaf in named_leaves(init, top=names):
+            slot = f"init_{path.replace('.', '_')}"
+            if isinstance(leaf, nn.Parameter):
+                self.register_parameter(slot, leaf)
+            elif isinstance(leaf, Tensor):
+                self.register_buffer(slot, leaf.detach())
+            else:
+                self.__dict__[slot] = leaf
+            slots.append(slot)
+        self._init_slots = fill(init, iter(slots))
+
+    @property
+    def _state_names(self) -> tuple[str, ...] | None:
+        return getattr(self.cell, "state_names", None)
+
+    @property
+    def init(self) -> State:
+        """The initial state, as it is now (training may have moved it)."""
+        if self._owns_init:
+            return self.cell.initial_state()  # type: ignore[union-attr]
+        return map_leaves(lambda slot: getattr(self, slot), self._init_slots)
+
+    @property
+    def state(self) -> State:
+        """The running state; `init` right after construction or `reset`."""
+        state = self.__dict__["_state"]
+        return self.init if state is AT_INIT else state
+
+    @state.setter
+    def state(self, value: State) -> None:
+        # the batch of a state that was put in is not known: the cell checks it
+        self.__dict__["_state"] = value
+        self.__dict__["_lead"] = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "state":  # nn.Module would register a Parameter under this name
+            Recur.state.__set__(self, value)
+        else:
+            super().__setattr__(name, value)
+
+    def forward(self, *xs: Any) -> Any:
+        slots = self.__dict__
+        before = slots["_state"]
+        lead = _leading(xs)
+        if before is AT_INIT:
+            state = self.init
+        else:
+            state = before
+            if slots["_lead"] is not None and lead != slots["_lead"]:
+                self._refuse_batch(slots["_lead"], lead)
+        result = self.cell(state, *xs)
+        if type(result) is not tuple or len(result) != 2:
+            raise RnnlabError(
+                f"{self!r}: a cell must return the tuple (state, y), got {describe(result)}."
+            )
+        self._advance(result[0], lead)
+        return result[1]
+
+    def _advance(self, state: State, lead: Any) -> None:
+        """Take `state` as the running state, leaving a note for `atomic`."""
+        slots = self.__dict__
+        if _journal.entries is not None:
+            _journal.entries.append((self, slots["_state"], slots["_lead"]))
+        slots["_state"] = state
+        slots["_lead"] = lead
+
+    def _refuse_batch(self, before: Any, now: Any) -> None:
+        for was, shape in zip(before, now, strict=False):
+            if was is not None and shape is not None and was != shape:
+                raise batch_changed(repr(self), tuple(was), tuple(shape))
+
+    def reset(self) -> None:
+        """Put the state back to `init`."""
+        self._advance(AT_INIT, None)
+
+    def _detach(self) -> None:
+        state = self.__dict__["_state"]
+        if state is not AT_INIT:
+            cut = map_leaves(lambda v: v.detach() if isinstance(v, Tensor) else v, state)
+            self._advance(cut, self.__dict__["_lead"])
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Recur:
+        super()._apply(fn, recurse)
+        state = self.__dict__["_state"]
+        if state is not AT_INIT:
+            with torch.no_grad():
+                moved = map_leaves(lambda v: fn(v) if isinstance(v, Tensor) else v, state)
+            self.__dict__["_state"] = moved
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a copy or a pickle keeps the values of the state, not the graph that led there
+        slots = self.__dict__.copy()
+        if slots["_state"] is not AT_INIT:
+            slots["_state"] = map_leaves(
+                lambda v: v.detach() if isinstance(v, Tensor) else v, slots["_state"]
+            )
+        return slots
+
+    def __repr__(self) -> str:
+        return f"Recur({_cell_name(self.cell)})"
+
+
+def _cell_name(cell: Any) -> str:
+    return repr(cell) if isinstance(cell, nn.Module) else getattr(cell, "__name__", repr(cell))
+
+
+def _leading(xs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The batch shape of each tensor input: every dimension but the features."""
+    return tuple(x.shape[:-1] if isinstance(x, Tensor) else None for x in xs)
+
+
+def recurs(model: Any) -> list[tuple[str, Recur]]:
+    """Every Recur anywhere inside `model`, once, with its path ("" for the model itself)."""
+    found: dict[int, tuple[str, Recur]] = {}
+
+    def walk(value: Any, path: str) -> None:
+        if isinstance(value, nn.Module):
+            for name, module in value.named_modules():
+                if isinstance(module, Recur):
+                    where = ".".join(part for part in (path, name) if part)
+                    found.setdefault(id(module), (where, module))
+        elif is_branch(value):
+            for key, part in children(value):
+                walk(part, f"{path}.{key}" if path else key)
+
+    walk(model, "")
+    return list(found.values())
+
+
+def reset(model: Any) -> None:
+    """Put every Recur found anywhere inside `model` back to its initial state.
+
+    Args:
+        model: a Recur, a Chain, any `nn.Module`, or a list, tuple or dict of them.
+
+    Example:
+        >>> import torch, rnnlab as rl
+        >>> m = rl.Chain(rl.RNN(2, 3), rl.Dense(3, 1))
+        >>> y = m(torch.ones(2))
+        >>> rl.reset(m)
+        >>> rl.states(m)["0.h"] is m[0].init
+        True
+    """
+    for _, recur in recurs(model):
+        recur.reset()
+
+
+def detach(model: Any) -> None:
+    """Cut the graph at every current state of `model`, keeping the values.
+
+    This is what truncated backpropagation through time needs between two chunks of a sequence:
+    without it, backpropagation runs through all steps since the last reset.
+
+    Example:
+        >>> import torch, rnnlab as rl
+        >>> m = rl.RNN(2, 3)
+        >>> y = m(torch.ones(2))
+        >>> m.state.requires_grad
+        True
+        >>> rl.detach(m)
+        >>> m.state.requires_grad
+        False
+    """
+    for _, recur in recurs(model):
+        recur._detach()
+
+
+def _paths(path: str, recur: Recur) -> Iterator[tuple[str, Any]]:
+    for name, leaf in named_leaves(recur.state, top=recur._state_names):
+        yield (f"{path}.{name}" if path else name), leaf
+
+
+def states(model: Any) -> dict[str, Any]:
+    """Every state of `model` by name: `"0.h"`, `"0.c"`, `"encoder.lstm.h"`; `"h"` for a Recur.
+
+    The values are the states themselves, not copies.
+
+    Example:
+        >>> import rnnlab as rl
+        >>> list(rl.states(rl.Chain(rl.LSTM(2, 3), rl.Dense(3, 1))))
+        ['0.h', '0.c']
+    """
+    return {name: leaf for path, recur in recurs(model) for name, leaf in _paths(path, recur)}
+
+
+def load_states(model: Any, s: Mapping[str, Any]) -> None:
+    """Put the states `s`, as `states(model)` gave them, back into `model`.
+
+    Arrays and lists are turned into tensors of the initial state's dtype and device.
+
+    Raises:
+        RnnlabError: a name is missing or unknown, or a value does not fit its state; nothing is
+            changed then.
+
+    Example:
+        >>> import torch, rnnlab as rl
+        >>> m = rl.RNN(2, 3)
+        >>> rl.load_states(m, {"h": [0.1, 0.2, 0.3]})
+        >>> m.state
+        tensor([0.1000, 0.2000, 0.3000])
+    """
+    known = states(model)
+    missing = [name for name in known if name not in s]
+    unknown = [name for name in s if name not in known]
+    if missing or unknown:
+        said = [f"missing: {', '.join(missing)}"] if missing else []
+        said += [f"unknown: {', '.join(map(str, unknown))}"] if unknown else []
+        raise RnnlabError(
+            f"load_states: the names do not fit the model ({'; '.join(said)}). "
+            f"It has: {', '.join(known) or 'no states'}."
+        )
+    loaded: list[tuple[Recur, State]] = []
+    for path, recur in recurs(model):
+        names = [name for name, _ in _paths(path, recur)]
+        inits = [leaf for _, leaf in named_leaves(recur.init, top=recur._state_names)]
+        if len(inits) != len(names):  # a function cell whose state changed its structure
+            inits = [leaf for _, leaf in _paths(path, recur)]
+        values = [_as_leaf(n, s[n], like) for n, like in zip(names, inits, strict=True)]
+        if isinstance(recur.cell, Cell):
+            shapes = {tuple(value.shape) for value in values}
+            if len(shapes) > 1:
+                raise RnnlabError(
+                    f"load_states: the parts of one state must have the same shape; "
+                    f"{', '.join(names)} have {', '.join(map(str, sorted(shapes)))}."
+                )
+        loaded.append((recur, fill(recur.state, iter(values))))
+    for recur, state in loaded:
+        recur._advance(state, None)
+
+
+def _as_leaf(name: str, value: Any, like: Any) -> Any:
+    if not isinstance(like, Tensor):
+        return value
+    if not isinstance(value, Tensor):
+        try:
+            value = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise RnnlabError(f"load_states: {name} is not numeric: {describe(value)}.") from error
+    if value.dtype != like.dtype:
+        raise RnnlabError(f"load_states: {name} is {value.dtype}, the model's is {like.dtype}.")
+    try:
+        fits = torch.broadcast_shapes(like.shape, value.shape) == value.shape
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise RnnlabError(
+            f"load_states: {name} has shape {tuple(value.shape)}; the model's initial state has "
+            f"{tuple(like.shape)}, to which only a batch dimension may be added in front."
+        )
+    return value
+
