@@ -8,6 +8,8 @@ from rnnlab.cells import Cell, GRUCell, GRUv3Cell, LSTMCell, RNNCell, identity
 from rnnlab.errors import RnnlabError
 from rnnlab.layers import GRU, LSTM, RNN, Chain, Dense, GRUv3
 from rnnlab.recur import Recur, detach, load_states, reset, states
+from rnnlab.session import Session
+from rnnlab.trace import Trace
 from rnnlab.unroll import unroll
 
 __version__ = "0.1.0"
@@ -26,6 +28,8 @@ __all__ = [
     "RNNCell",
     "Recur",
     "RnnlabError",
+    "Session",
+    "Trace",
     "detach",
     "identity",
     "load_states",

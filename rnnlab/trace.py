@@ -1,0 +1,276 @@
+"""Trace: what a run recorded, as numpy arrays with named axes. No torch, no model kept alive."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from rnnlab.errors import RnnlabError
+
+SCHEMA = 1
+"""Version of the file format; a file of a newer version is refused, not guessed at."""
+
+
+class Trace:
+    """The recording of a run: inputs, states and outputs, one row per step.
+
+    Args:
+        arrays: name → array `(T, …)`: `"x"`, the states by their path (`"0.h"`), `"y"`. Row t is
+            what step t + 1 left behind, so a state's row is the state *after* the step.
+        initial: name → the state before the first step, `(…)`, for the names that are states.
+        labels: one text per step (tokens, times), or none.
+        outputs: names of the units of `"y"`, or none.
+        weights: fingerprint of the weights that made the run (parameter → hash), or none.
+        edits: what was changed by hand along the run, oldest first: dictionaries with `t`.
+
+    Attributes:
+        names: the names of all arrays, in the order inputs, states, outputs.
+        axes: name → names of the array's axes: `("step", "unit")` or `("step", "batch", "unit")`.
+
+    Indexing: `trace["0.h"]` is an array (read-only), `trace[3:10]` the Trace of those steps,
+    `trace["0.h", 3:10]` and `trace["0.h", 3:10, [4, 7]]` steps and units of one array.
+
+    Raises:
+        RnnlabError: an unknown name, or arrays of unequal length.
+
+    Example:
+        >>> h = np.arange(6.0).reshape(3, 2)
+        >>> trace = Trace({"x": np.ones((3, 1)), "h": h}, initial={"h": np.zeros(2)})
+        >>> trace
+        Trace(3 steps: x (1), h (2))
+        >>> trace["h"][-1], trace.before("h")[0]
+        (array([4., 5.]), array([0., 0.]))
+        >>> trace[1:]["h"].tolist()
+        [[2.0, 3.0], [4.0, 5.0]]
+    """
+
+    def __init__(
+        self,
+        arrays: Mapping[str, Any],
+        *,
+        initial: Mapping[str, Any] | None = None,
+        labels: Sequence[str] | None = None,
+        outputs: Sequence[str] | None = None,
+        weights: Mapping[str, str] | None = None,
+        edits: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        self._arrays = {name: _frozen(array) for name, array in arrays.items()}
+        lengths = {name: len(array) for name, array in self._arrays.items()}
+        if len(set(lengths.values())) > 1:
+            said = ", ".join(f"{name}: {n}" for name, n in lengths.items())
+            raise RnnlabError(f"Trace: all arrays must have the same number of steps ({said}).")
+        self._steps = next(iter(lengths.values()), 0)
+        self.initial: Mapping[str, np.ndarray] = MappingProxyType(
+            {name: _frozen(value) for name, value in (initial or {}).items()}
+        )
+        unknown = [name for name in self.initial if name not in self._arrays]
+        if unknown:
+            raise RnnlabError(f"Trace: initial states without an array: {', '.join(unknown)}.")
+        self.labels = None if labels is None else tuple(map(str, labels))
+        if self.labels is not None and len(self.labels) != self._steps:
+            raise RnnlabError(f"Trace: {len(self.labels)} labels for {self._steps} steps.")
+        self.outputs = None if outputs is None else tuple(map(str, outputs))
+        self.weights = None if weights is None else MappingProxyType(dict(weights))
+        self.edits = tuple(dict(edit) for edit in edits)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._arrays)
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """The names that are states: those with a value before the first step."""
+        return tuple(name for name in self._arrays if name in self.initial)
+
+    @property
+    def axes(self) -> dict[str, tuple[str, ...]]:
+        return {name: _axes(array) for name, array in self._arrays.items()}
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._arrays
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            try:
+                return self._arrays[key]
+            except KeyError:
+                raise RnnlabError(
+                    f"Trace: no array {key!r}. It has: {', '.join(self._arrays) or 'none'}."
+                ) from None
+        if isinstance(key, slice):
+            return self._between(key)
+        if isinstance(key, tuple) and key and isinstance(key[0], str):
+            name, steps, *units = key
+            if len(units) > 1:
+                raise RnnlabError("Trace: index one array as trace[name, steps] or …, units].")
+            rows = self[name][steps]
+            return rows[..., units[0]] if units else rows
+        raise RnnlabError(
+            f"Trace: index by a name, a slice of steps, or (name, steps, units), not {key!r}."
+        )
+
+    def _between(self, steps: slice) -> Trace:
+        start, stop, stride = steps.indices(self._steps)
+        if stride != 1:
+            raise RnnlabError("Trace: a slice of steps must be contiguous (no stride).")
+        before = {name: self.before(name)[start] for name in self.states if start < self._steps}
+        return Trace(
+            {name: array[start:stop] for name, array in self._arrays.items()},
+            initial=before or dict(self.initial),
+            labels=None if self.labels is None else self.labels[start:stop],
+            outputs=self.outputs,
+            weights=self.weights,
+            edits=[
+                {**edit, "t": edit["t"] - start} for edit in self.edits if start <= edit["t"] < stop
+            ],
+        )
+
+    def before(self, name: str) -> np.ndarray:
+        """The state *before* each step: the initial one, then all rows but the last."""
+        rows = self[name]
+        if name not in self.initial:
+            raise RnnlabError(f"Trace: {name!r} is not a state; states: {', '.join(self.states)}.")
+        first = np.broadcast_to(self.initial[name], (1, *rows.shape[1:]))
+        return np.concatenate([first, rows[:-1]]) if len(rows) else rows
+
+    def __repr__(self) -> str:
+        shown = ", ".join(
+            f"{name} ({' × '.join(map(str, array.shape[1:])) or 'number'})"
+            for name, array in self._arrays.items()
+        )
+        return f"Trace({self._steps} steps: {shown})"
+
+    def to_xarray(self) -> Any:
+        """An `xarray.Dataset`: dimensions step, batch and one unit dimension per array.
+
+        Steps are counted from 1: row `step=t` is the state after step t.
+        """
+        import xarray
+
+        coords: dict[str, Any] = {"step": np.arange(1, self._steps + 1)}
+        if self.labels is not None:
+            coords["label"] = ("step", list(self.labels))
+        if self.outputs is not None:
+            coords["y_unit"] = list(self.outputs)
+        variables = {
+            name: (tuple(_unique(name, axis) for axis in self.axes[name]), array)
+            for name, array in self._arrays.items()
+        }
+        return xarray.Dataset(variables, coords=coords)
+
+    def to_pandas(self) -> Any:
+        """A `pandas.DataFrame`: a row per step (and batch row), a column per unit, `("0.h", 3)`."""
+        import pandas
+
+        batches = {a.shape[1] for n, a in self._arrays.items() if "batch" in self.axes[n]}
+        if len(batches) > 1:
+            raise RnnlabError(f"Trace: the arrays have different batches ({sorted(batches)}).")
+        batch = batches.pop() if batches else None
+        columns: dict[tuple[str, int], np.ndarray] = {}
+        for name, array in self._arrays.items():
+            rows = array
+            if batch is not None and "batch" not in self.axes[name]:
+                rows = np.repeat(array[:, None], batch, axis=1)
+            flat = rows.reshape(self._steps * (batch or 1), -1)
+            columns |= {(name, unit): flat[:, unit] for unit in range(flat.shape[1])}
+        steps = np.arange(1, self._steps + 1)
+        index = (
+            pandas.Index(steps, name="step")
+            if batch is None
+            else pandas.MultiIndex.from_product([steps, range(batch)], names=["step", "batch"])
+        )
+        frame = pandas.DataFrame(columns, index=index)
+        frame.columns = pandas.MultiIndex.from_tuples(list(columns), names=["name", "unit"])
+        return frame
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the trace to `path` (numpy's npz, no pickle), replacing a file only when done."""
+        header = {
+            "schema": SCHEMA,
+            "names": list(self._arrays),
+            "initial": list(self.initial),
+            "labels": self.labels,
+            "outputs": self.outputs,
+            "weights": None if self.weights is None else dict(self.weights),
+            "edits": self.edits,
+        }
+        arrays = {f"array/{i}": array for i, array in enumerate(self._arrays.values())}
+        arrays |= {f"initial/{i}": value for i, value in enumerate(self.initial.values())}
+        arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+        write_npz(path, arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Trace:
+        """Read what `save` wrote.
+
+        Raises:
+            RnnlabError: the file is not a trace, or of a newer version.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                header = json.loads(bytes(file["header"]))
+                arrays = [file[f"array/{i}"] for i in range(len(header["names"]))]
+                initial = [file[f"initial/{i}"] for i in range(len(header["initial"]))]
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise RnnlabError(f"{os.fspath(path)} is not a saved Trace ({error}).") from error
+        if header["schema"] > SCHEMA:
+            raise RnnlabError(
+                f"{os.fspath(path)} has schema {header['schema']}, this rnnlab reads up to "
+                f"{SCHEMA}: update rnnlab."
+            )
+        return cls(
+            dict(zip(header["names"], arrays, strict=True)),
+            initial=dict(zip(header["initial"], initial, strict=True)),
+            labels=header["labels"],
+            outputs=header["outputs"],
+            weights=header["weights"],
+            edits=header["edits"],
+        )
+
+
+def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an npz file beside `path` and move it there: a good file is never half overwritten."""
+    target = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, **dict(arrays))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _frozen(value: Any) -> np.ndarray:
+    array = np.asarray(value).view()
+    if array.dtype == object:
+        raise RnnlabError(f"Trace: only numbers can be recorded, got {value!r}.")
+    array.flags.writeable = False
+    return array
+
+
+def _axes(array: np.ndarray) -> tuple[str, ...]:
+    named = {1: ("step",), 2: ("step", "unit"), 3: ("step", "batch", "unit")}
+    extra = tuple(f"axis{i}" for i in range(2, array.ndim - 1))
+    return named.get(array.ndim, ("step", "batch", *extra, "unit"))
+
+
+def _unique(name: str, axis: str) -> str:
+    return axis if axis in ("step", "batch") else f"{name}_{axis}"
