@@ -46,6 +46,11 @@ class Column:
         """Bytes held in arrays (rows still gathered are not counted)."""
         return sum(chunk.nbytes for chunk in self._chunks)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row; () for numbers."""
+        return tuple(self._like.shape) if isinstance(self._like, Tensor) else ()
+
     def fits(self, value: Any) -> bool:
         """Whether `value` can be the next row."""
         if self._like is None:

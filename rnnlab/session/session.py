@@ -117,6 +117,22 @@ class Session:
     def branches(self) -> tuple[str, ...]:
         return tuple(self._branches)
 
+    @property
+    def origin(self) -> str:
+        """The branch on which the current step was recorded: this one, or one that it forked from.
+
+        At a fork, and at t = 0, it is the branch that lends the place.
+        """
+        lineage = list(self._branch.lineage())
+        return next((b.name for b, stop in lineage if b.fork < self._t <= stop), lineage[-1][0].name)
+
+    def shared(self, a: str, b: str) -> int:
+        """How many steps two branches have in common."""
+        ours = {branch.name: stop for branch, stop in self._find(a).lineage()}
+        theirs = self._find(b).lineage()
+        common = (min(stop, ours[c.name]) for c, stop in theirs if c.name in ours)
+        return max(common, default=0)
+
     def length(self, branch: str | None = None) -> int:
         """Steps recorded on a branch (the current one if none is named), shared past included."""
         return len(self._find(branch))
@@ -139,17 +155,11 @@ class Session:
             length = len(line)
             names = line.recorded()
             arrays = {name: line.read(name, 0, length) for name in names}
-            root = line.root
             initial: dict[str, np.ndarray] = {}
-            for path, recur, state in zip(self._paths, self._recurs, root.entry, strict=True):
-                for name, leaf in _named(path, recur, state).items():
-                    value = as_numpy(leaf)
-                    rows = arrays.get(name)
-                    if rows is None:
-                        arrays[name] = np.empty((0, *value.shape), value.dtype)
-                    elif rows.ndim - 1 > value.ndim:
-                        value = np.broadcast_to(value, rows.shape[1:])
-                    initial[name] = value
+            for name, value in self.initial(line.name).items():
+                rows = arrays.setdefault(name, np.empty((0, *value.shape), value.dtype))
+                wider = len(line) and rows.ndim - 1 > value.ndim
+                initial[name] = np.broadcast_to(value, rows.shape[1:]) if wider else value
             labels = line.all_labels()
             return Trace(
                 arrays,
@@ -157,6 +167,30 @@ class Session:
                 labels=[label or "" for label in labels] if any(labels) else None,
                 weights=line.all_weights(),
             )
+
+    def recorded(self, branch: str | None = None) -> dict[str, tuple[int, ...]]:
+        """What a branch records: name → shape of one row. Empty before the first step."""
+        return {name: column.shape for name, column in self._find(branch).recorded().items()}
+
+    def initial(self, branch: str | None = None) -> dict[str, np.ndarray]:
+        """The states before the first step of a branch's run, by name."""
+        entry = self._find(branch).root.entry
+        found: dict[str, np.ndarray] = {}
+        for path, recur, state in zip(self._paths, self._recurs, entry, strict=True):
+            leaves = _named(path, recur, state).items()
+            found |= {name: as_numpy(leaf) for name, leaf in leaves}
+        return found
+
+    def read(
+        self, name: str, start: int = 0, stop: int | None = None, branch: str | None = None
+    ) -> np.ndarray:
+        """Rows of one recorded array for the steps start + 1 … stop, without touching the rest."""
+        with self._lock:
+            line = self._find(branch)
+            if name not in line.recorded():
+                known = ", ".join(line.recorded()) or "nothing yet"
+                raise RnnlabError(f"Session: {name!r} is not recorded; there is: {known}.")
+            return line.read(name, start, len(line) if stop is None else stop)
 
     # feeding
 

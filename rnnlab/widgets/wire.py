@@ -1,0 +1,130 @@
+"""What a live view is sent: only what is new, at most one message a frame, numbered."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from rnnlab.session import Moved, Session
+from rnnlab.widgets.lanes import Lane, values
+
+FRAME = 0.016
+"""Seconds between two messages at the least: one frame of the page."""
+
+SNAPSHOT_ROWS = 4096
+SNAPSHOT_BYTES = 1_000_000
+"""What a snapshot holds at the most: the newest rows. Opening does not grow with the history."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the page holds: so many rows of a branch, laid out in these lanes."""
+
+    branch: str
+    rows: int
+    lanes: list[Lane]
+
+
+class Wire:
+    """Keeps the page's copy of the current branch up to date.
+
+    `send(message, buffers)` brings a message to the page; `place()` says where the session stands.
+    The page holds rows 0 … n of one branch, row 0 being the initial state; a message cuts them at
+    `start` and appends what it brings.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        send: Callable[[dict[str, Any], list[bytes]], None],
+        place: Callable[[], dict[str, Any]],
+        lanes: Callable[[], list[Lane]],
+    ) -> None:
+        self._session = session
+        self._send = send
+        self._place = place
+        self._lanes = lanes
+        self._held = False
+        self._sequence = 0
+        self._sent_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._seen: _Seen | None = None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Several changes that the page is to see as one."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+            self.moved()
+
+    def moved(self, _: Moved | None = None) -> None:
+        """Something changed: tell the page now, or with what follows within this frame."""
+        if self._held:
+            return
+        wait = self._sent_at + FRAME - time.monotonic()
+        if wait <= 0:
+            self.flush()
+        elif self._timer is None:
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:  # no kernel: nobody would call back
+                self.flush()
+            else:
+                self._timer = loop.call_later(wait, self.flush)
+
+    def flush(self) -> None:
+        """Send what the page has not seen yet."""
+        self._cancel()
+        lanes = self._lanes()
+        start = self._unseen(lanes)
+        if start is None or self._session.length() + 1 - start > SNAPSHOT_ROWS:
+            self.snapshot()
+        else:
+            self._ship(lanes, start, whole=False)
+
+    def snapshot(self) -> None:
+        """Send the newest rows of the branch, whatever the page has."""
+        self._cancel()
+        lanes = self._lanes()
+        width = max(1, sum(lane.units for lane in lanes))
+        rows = max(1, min(SNAPSHOT_ROWS, SNAPSHOT_BYTES // (4 * width)))
+        stop = self._session.length() + 1
+        self._ship(lanes, max(0, min(stop - rows, self._session.t)), whole=True)
+
+    def close(self) -> None:
+        """Send nothing more."""
+        self._cancel()
+
+    def _unseen(self, lanes: list[Lane]) -> int | None:
+        """The first row that the page lacks or has differently; None if it has nothing to keep."""
+        if self._seen is None or self._seen.lanes != lanes:
+            return None
+        seen, branch = self._seen, self._session.branch_name
+        if seen.branch == branch and self._session.length():
+            return min(seen.rows, self._session.length() + 1)
+        if seen.branch in self._session.branches:
+            return min(seen.rows, self._session.shared(seen.branch, branch)) or None
+        return None
+
+    def _ship(self, lanes: list[Lane], start: int, *, whole: bool) -> None:
+        stop = self._session.length() + 1
+        rows = values(self._session, lanes, start, stop)
+        self._seen = _Seen(self._session.branch_name, stop, lanes)
+        self._sequence += 1
+        self._sent_at = time.monotonic()
+        message = {"kind": "rows", "seq": self._sequence, "start": start, "place": self._place()}
+        if whole:
+            message |= {"whole": True, "width": rows.shape[1]}
+        self._send(message, [rows.tobytes()] if rows.size else [])
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
