@@ -108,4 +108,3 @@ class RNNCell(AdditiveCell):
         sizes, rest = super().describe_arguments()[:2], super().describe_arguments()[2:]
         name = [] if self.activation is identity else [activation_name(self.activation)]
         return sizes + name + rest
-
