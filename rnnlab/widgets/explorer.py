@@ -6,12 +6,12 @@ import asyncio
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import anywidget
 import numpy as np
 import traitlets
-from torch import nn
+from torch import Tensor, nn
 
 from rnnlab.errors import RnnlabError
 from rnnlab.recur import recurs
@@ -59,6 +59,7 @@ class Explorer(anywidget.AnyWidget):
         self.session = session
         self._feed = feed
         self._labelling = labelling
+        self._numbers = not any(isinstance(v, Tensor) for v in session.states().values())
         self._task: asyncio.Task[None] | None = None
         self.feed = feed.describe()
         self._wire = Wire(session, self.send, self._place, self._lanes)
@@ -120,6 +121,8 @@ class Explorer(anywidget.AnyWidget):
     def _step(self, _: dict[str, Any] | None = None) -> None:
         feed = self._feed
         x = feed.next()
+        if self._numbers and x.shape == (1,):
+            x = float(x[0])
         if isinstance(feed, QueueFeed):
             position = feed.position
             label = f"row {position + 1}"
@@ -220,7 +223,7 @@ class Explorer(anywidget.AnyWidget):
             return False
         return True
 
-    _actions: dict[str, Callable[..., None]] = {
+    _actions: ClassVar[dict[str, Callable[..., None]]] = {
         "snapshot": lambda self, _: self._wire.snapshot(),
         "step": _step,
         "run": _run,

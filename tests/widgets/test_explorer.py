@@ -1,0 +1,299 @@
+import asyncio
+import re
+
+import numpy as np
+import pytest
+import torch
+
+import rnnlab as rl
+from rnnlab.widgets.explorer import module
+
+XS = np.linspace(-1, 1, 36).reshape(12, 3)
+
+
+def model():
+    torch.manual_seed(0)
+    return rl.Chain(rl.LSTM(3, 8), rl.Dense(8, 2))
+
+
+@pytest.fixture
+def page(open_page):
+    return open_page(lambda: rl.explore(model(), XS))
+
+
+def table(message, width):
+    return message["rows"].reshape(-1, width)
+
+
+def test_every_button_is_a_command_to_the_session(page):
+    session = page.explorer.session
+    page.press("step")
+    page.press("step")
+    assert (session.t, session.length()) == (2, 2)
+    page.press("back")
+    assert session.t == 1
+    page.press("forward")
+    assert session.t == 2
+    page.press("reset")
+    assert (session.t, session.branches) == (0, ("main", "run 2"))
+
+
+def test_twenty_clicks_are_twenty_steps_in_order(open_page):
+    xs = np.arange(60.0).reshape(20, 3) / 60
+    page = open_page(lambda: rl.explore(model(), xs))
+    for _ in range(20):
+        page.press("step")
+    np.testing.assert_array_equal(page.explorer.session.trace()["x"], xs.astype(np.float32))
+
+
+def test_the_page_is_told_exactly_the_numbers_of_the_trace(page):
+    page.press("snapshot")
+    for _ in range(4):
+        page.press("step")
+    lanes = page.explorer.lanes
+    assert [lane["name"] for lane in lanes] == ["x", "0.h", "0.c", "y"]
+    width = sum(lane["units"] for lane in lanes)
+    known = np.empty((0, width), np.float32)
+    for message in page.rows:
+        known = np.concatenate([known[: message["start"]], table(message, width)])
+    trace = page.explorer.session.trace()
+    for lane in lanes:
+        shown = known[:, lane["from"] : lane["from"] + lane["units"]]
+        np.testing.assert_array_equal(shown[1:], trace[lane["name"]])
+        if lane["role"] == "state":
+            np.testing.assert_array_equal(shown[0], trace.initial[lane["name"]])
+        else:
+            assert np.isnan(shown[0]).all()
+
+
+def test_a_step_sends_its_own_row_and_nothing_else_whatever_the_history(page):
+    page.press("snapshot")
+    sizes = []
+    for _ in range(12):
+        page.explorer._wire._sent_at = 0  # a frame has passed
+        before = len(page.sent)
+        page.press("step")
+        sizes.append(page.size(since=before))
+    assert set(sizes) == {4 * (3 + 8 + 8 + 2)}
+    assert [m["seq"] for m in page.rows] == list(range(1, 14))
+
+
+def test_changes_within_a_frame_are_one_message(page):
+    async def burst():
+        page.press("snapshot")
+        for x in XS:
+            page.explorer.session.step(x)
+        at_once = len(page.rows)
+        await asyncio.sleep(0.05)
+        return at_once
+
+    assert asyncio.run(burst()) == 1
+    assert len(page.rows) == 2
+    last = page.rows[-1]
+    assert (last["start"], last["place"]["t"], last["rows"].size) == (1, 12, 12 * 21)
+
+
+def test_a_fork_sends_what_differs_and_a_new_run_starts_over(page):
+    page.press("snapshot")
+    for _ in range(5):
+        page.press("step")
+    page.press("back")
+    page.press("back")
+    page.press("step")
+    fork = page.rows[-1]
+    assert fork["place"] == {"branch": "main@3", "t": 4, "length": 4, "position": 4}
+    assert fork["start"] == 3
+    page.press("reset")
+    assert page.rows[-1]["whole"] is True
+    assert page.rows[-1]["place"]["length"] == 0
+
+
+def test_a_snapshot_is_bounded_however_long_the_history(open_page):
+    page = open_page(lambda: rl.explore(rl.RNN(1, 2)))
+    page.explorer.session.run(torch.zeros(6000, 1))
+    page.press("snapshot")
+    assert page.rows[-1]["whole"] is True
+    assert page.rows[-1]["start"] == 6001 - 4096
+    assert page.rows[-1]["rows"].size == 4096 * 5
+
+
+def test_a_step_made_in_a_cell_reaches_the_page(page):
+    page.press("snapshot")
+    page.explorer._wire._sent_at = 0
+    page.explorer.session.step([1.0, 2.0, 3.0])
+    assert page.rows[-1]["rows"][:3].tolist() == [1, 2, 3]
+
+
+def test_bad_input_is_shown_and_changes_nothing(open_page):
+    page = open_page(lambda: rl.explore(model(), np.ones((4, 5))))
+    page.press("step")
+    assert page.explorer.error == "LSTMCell(3, 8): x has 5 features, expected 3; x.shape = (5,)"
+    assert page.explorer.session.t == 0
+    page.press("reset")
+    assert page.explorer.error == ""
+
+
+def test_an_exception_in_a_handler_is_shown_not_swallowed(page, monkeypatch):
+    monkeypatch.setattr(page.explorer.session, "back", lambda: 1 / 0)
+    page.press("back")
+    assert page.explorer.error == "ZeroDivisionError: division by zero"
+    assert page.sent[-1]["kind"] == "answer"
+
+
+def test_an_unknown_action_is_an_error(page):
+    page.press("explode")
+    assert page.explorer.error == "Explorer: unknown action 'explode'."
+
+
+def test_run_goes_on_to_the_end_of_the_recording_and_lets_the_kernel_breathe(page):
+    ticks = 0
+
+    async def run():
+        nonlocal ticks
+        page.press("run", steps=100)
+        while page.explorer.session.t < 12:
+            ticks += 1
+            await asyncio.sleep(0)
+
+    asyncio.run(run())
+    assert page.explorer.session.t == 12
+    assert page.explorer.error == ""
+
+
+def test_play_steps_until_paused(page):
+    async def play():
+        page.explorer.speed = 200
+        page.press("play")
+        await asyncio.sleep(0)
+        assert page.explorer.playing
+        while page.explorer.session.t < 3:
+            await asyncio.sleep(0.005)
+        page.press("pause")
+        assert not page.explorer.playing
+        stopped = page.explorer.session.t
+        await asyncio.sleep(0.05)
+        return stopped
+
+    assert asyncio.run(play()) == page.explorer.session.t < 12
+
+
+def test_play_stops_by_itself_at_the_end(page):
+    async def play():
+        page.explorer.speed = 1000
+        page.press("play")
+        await asyncio.sleep(0)
+        while page.explorer.playing:
+            await asyncio.sleep(0.005)
+
+    asyncio.run(play())
+    assert page.explorer.session.t == 12
+    assert page.explorer.error == ""
+
+
+def test_sliders_feed_their_vector(open_page):
+    page = open_page(lambda: rl.explore(model(), input_names=["a", "b", "c"]))
+    assert page.explorer.feed["names"] == ["a", "b", "c"]
+    page.press("vector", values=[0.5, -0.25, 1])
+    page.press("step")
+    page.press("step")
+    assert page.explorer.session.trace()["x"].tolist() == [[0.5, -0.25, 1]] * 2
+
+
+def test_choosing_an_example_starts_a_new_run_unless_told_not_to(open_page):
+    page = open_page(lambda: rl.explore(model(), np.stack([XS, 2 * XS])))
+    page.press("step")
+    page.press("choose", example=1)
+    assert (page.explorer.session.t, page.explorer.feed["chosen"]) == (0, 1)
+    page.press("step")
+    page.press("fresh", on=False)
+    page.press("choose", example=0)
+    page.press("step")
+    assert page.explorer.session.t == 2
+    trace = page.explorer.session.trace()
+    np.testing.assert_array_equal(trace["x"], np.float32([2 * XS[0], XS[0]]))
+
+
+def test_going_back_puts_the_queue_back_too(page):
+    for _ in range(3):
+        page.press("step")
+    page.press("back")
+    page.press("step")
+    trace = page.explorer.session.trace()
+    np.testing.assert_array_equal(trace["x"], XS[:3].astype(np.float32))
+    assert page.explorer.session.branch_name == "main@2"
+
+
+def test_probabilities_are_shown_for_scores(open_page):
+    page = open_page(lambda: rl.explore(model(), XS, decode="softmax", output_names="ab"))
+    page.press("snapshot")
+    page.press("step")
+    y = page.explorer.session.trace()["y"][-1]
+    expected = np.exp(y) / np.exp(y).sum()
+    np.testing.assert_allclose(page.rows[-1]["rows"][-2:], expected, rtol=1e-6)
+    assert page.explorer.lanes[-1]["labels"] == ("a", "b")
+
+
+def test_of_a_batch_the_first_row_is_shown(open_page):
+    page = open_page(lambda: rl.explore(rl.RNN(2, 3), input_names="ab"))
+    page.explorer.session.step(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    page.press("snapshot")
+    assert page.rows[-1]["rows"].reshape(2, -1)[1, :2].tolist() == [1, 2]
+
+
+def test_a_function_cell_with_numbers_can_be_explored(open_page):
+    page = open_page(
+        lambda: rl.explore(rl.Recur(lambda h, x: (h + x, 2 * h), 0.0), [1.0, 2.0, 4.0])
+    )
+    for _ in range(3):
+        page.press("step")
+    assert page.explorer.error == ""
+    assert page.explorer.session.trace()["h"].ravel().tolist() == [1, 3, 7]
+
+
+def test_closing_ends_the_subscription(page):
+    session = page.explorer.session
+    page.explorer.close()
+    before = len(page._log)
+    session.step([0.0, 0.0, 0.0])
+    assert len(page._log) == before
+
+
+def test_the_printed_form_is_deterministic(page):
+    assert repr(page.explorer) == (
+        "Explorer(Session(Chain(Recur(LSTMCell(3, 8)), Dense(8, 2)), step 0 of 0, branch 'main'))"
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (
+            lambda: rl.explore(torch.nn.Linear(2, 2)),
+            "Session: Linear(in_features=2, out_features=2, bias=True) has no state to step "
+            "through. Give a Recur, a Chain with one inside, or Recur(cell, init) around a cell "
+            "function of your own.",
+        ),
+        (
+            lambda: rl.explore(rl.Recur(lambda h, x: (h, x), 0.0)),
+            "explore: cannot tell how many inputs the model takes. Give the data to feed (xs=…) "
+            "or the names of the inputs (input_names=[…]).",
+        ),
+        (
+            lambda: rl.explore(rl.RNN(2, 2), decode="argmax"),
+            "explore: decode must be 'softmax' or a function, not 'argmax'.",
+        ),
+    ],
+)
+def test_what_cannot_be_explored_says_why(make, text):
+    with pytest.raises(rl.RnnlabError) as raised:
+        make()
+    assert str(raised.value) == text
+
+
+def test_the_module_is_self_contained():
+    text = module()
+    assert not re.search(r"^import ", text, re.MULTILINE)
+    assert "http" not in text
+    assert text.count("export default") == 1
+    names = re.findall(r"^(?:export )?(?:function|const|class) (\w+)", text, re.MULTILINE)
+    assert len(names) == len(set(names)), "two parts define the same name"
