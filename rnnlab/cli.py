@@ -19,6 +19,7 @@ from rnnlab.errors import RnnlabError
 
 FIRST_NOTEBOOK = "00_start_here.ipynb"
 DEFAULT_FOLDER = "rnnlab-notebooks"
+PACKAGE = Path(__file__).resolve().parent
 
 
 @dataclass
@@ -30,7 +31,7 @@ class Copied:
     kept: list[Path] = field(default_factory=list)
 
 
-def notebooks_folder(package: Path = Path(__file__).resolve().parent) -> Path:
+def notebooks_folder(package: Path = PACKAGE) -> Path:
     """Return the folder of the notebooks that came with this installation of `package`.
 
     An installed wheel has them inside the package, a checkout beside it.
@@ -117,7 +118,7 @@ def run_command(command: Sequence[str]) -> int:
     """
     if os.name == "posix":
         sys.stdout.flush()
-        os.execv(command[0], command)
+        os.execv(command[0], list(command))
     return subprocess.call(command)
 
 

@@ -30,10 +30,10 @@ def main() -> None:
         for _ in range(2):
             page.button("Back", within=explorer).click()
         page.page.locator('.rnnlab[data-t="6"]').first.wait_for()
-        explorer.locator(".rl-view canvas").hover(position={"x": 260, "y": 200})
         for theme in ("dark", "light"):
             page.theme(theme)
             page.page.wait_for_timeout(300)
+            explorer.locator(".rl-view canvas").hover(position={"x": 280, "y": 200})
             path = PICTURES / f"explorer-{theme}.png"
             page.screenshot(explorer, path)
             print(path.relative_to(ROOT))

@@ -71,7 +71,9 @@ def test_step_back_and_reset_move_the_kernel_and_the_pixels(start_here):
     one = column(explorer, 1)
     assert (one != empty).any(), "the first step draws its column"
     assert len(np.unique(one, axis=0)) > 10, "with a colour for each unit"
-    state = notebook.execute("rl.states(model)['0.h'].tolist() == session.trace()['0.h'][0].tolist()")
+    state = notebook.execute(
+        "rl.states(model)['0.h'].tolist() == session.trace()['0.h'][0].tolist()"
+    )
     assert state == "True"
 
     notebook.button("Step", within=explorer).click()
@@ -81,9 +83,12 @@ def test_step_back_and_reset_move_the_kernel_and_the_pixels(start_here):
     notebook.button("Back", within=explorer).click()
     wait(notebook, 1)
     assert notebook.execute("session.t, session.length()") == "(1, 2)"
-    assert notebook.execute(
-        "bool((rl.states(model)['0.c'].numpy() == session.trace()['0.c'][0]).all())"
-    ) == "True"
+    assert (
+        notebook.execute(
+            "bool((rl.states(model)['0.c'].numpy() == session.trace()['0.c'][0]).all())"
+        )
+        == "True"
+    )
     notebook.button("Forward", within=explorer).click()
     wait(notebook, 2)
 
