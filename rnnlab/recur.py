@@ -137,6 +137,11 @@ class Recur(nn.Module):
         slots: list[Any] = []
         for path, leaf in named_leaves(init, top=names):
             slot = f"init_{path.replace('.', '_')}"
+            if slot in slots:
+                raise RnnlabError(
+                    f"Recur({_cell_name(self.cell)}): two parts of init are both named "
+                    f"{slot.removeprefix('init_')}; rename the dict keys or fields."
+                )
             if isinstance(leaf, nn.Parameter):
                 self.register_parameter(slot, leaf)
             elif isinstance(leaf, Tensor):
@@ -166,8 +171,7 @@ class Recur(nn.Module):
     @state.setter
     def state(self, value: State) -> None:
         # the batch of a state that was put in is not known: the cell checks it
-        self.__dict__["_state"] = value
-        self.__dict__["_lead"] = None
+        self._advance(value, None)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "state":  # nn.Module would register a Parameter under this name
@@ -353,37 +357,37 @@ def load_states(model: Any, s: Mapping[str, Any]) -> None:
         inits = [leaf for _, leaf in named_leaves(recur.init, top=recur._state_names)]
         if len(inits) != len(names):  # a function cell whose state changed its structure
             inits = [leaf for _, leaf in _paths(path, recur)]
-        values = [_as_leaf(n, s[n], like) for n, like in zip(names, inits, strict=True)]
-        if isinstance(recur.cell, Cell):
-            shapes = {tuple(value.shape) for value in values}
-            if len(shapes) > 1:
-                raise RnnlabError(
-                    f"load_states: the parts of one state must have the same shape; "
-                    f"{', '.join(names)} have {', '.join(map(str, sorted(shapes)))}."
-                )
+        ours = isinstance(recur.cell, Cell)
+        values = [_as_leaf(n, s[n], like, ours) for n, like in zip(names, inits, strict=True)]
+        if ours and len({value.shape[:-1] for value in values}) > 1:
+            shapes = sorted({tuple(value.shape) for value in values})
+            raise RnnlabError(
+                f"load_states: the parts of one state must have the same shape; "
+                f"{', '.join(names)} have {', '.join(map(str, shapes))}."
+            )
         loaded.append((recur, fill(recur.state, iter(values))))
     for recur, state in loaded:
         recur._advance(state, None)
 
 
-def _as_leaf(name: str, value: Any, like: Any) -> Any:
+def _as_leaf(name: str, value: Any, like: Any, ours: bool) -> Any:
+    """`value` for a state that starts as `like`; only a cell of ours fixes its shape and dtype."""
     if not isinstance(like, Tensor):
         return value
     if not isinstance(value, Tensor):
+        # whole numbers may start a state that then runs on fractions: they must not round it
+        dtype = like.dtype if ours or like.is_floating_point() else None
         try:
-            value = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+            value = torch.tensor(value, dtype=dtype, device=like.device)  # a copy, always
         except (TypeError, ValueError, RuntimeError) as error:
             raise RnnlabError(f"load_states: {name} is not numeric: {describe(value)}.") from error
+    if not ours:
+        return value
     if value.dtype != like.dtype:
         raise RnnlabError(f"load_states: {name} is {value.dtype}, the model's is {like.dtype}.")
-    try:
-        fits = torch.broadcast_shapes(like.shape, value.shape) == value.shape
-    except RuntimeError:
-        fits = False
-    if not fits:
+    if like.shape not in (value.shape, value.shape[1:]):
         raise RnnlabError(
             f"load_states: {name} has shape {tuple(value.shape)}; the model's initial state has "
             f"{tuple(like.shape)}, to which only a batch dimension may be added in front."
         )
     return value
-

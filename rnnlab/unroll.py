@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as _torch_module
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from rnnlab.cells.base import Cell, describe
+from rnnlab.cells.base import Cell, as_parts, as_state, describe
 from rnnlab.errors import RnnlabError
-from rnnlab.layers import Chain, Dense
-from rnnlab.nested import State, map_leaves
-from rnnlab.recur import AT_INIT, Recur, atomic, recurs
+from rnnlab.layers import Apply, Bidirectional, Chain, Dense
+from rnnlab.nested import State, fill, named_leaves
+from rnnlab.recur import AT_INIT, Recur, atomic, recurs, reset
+from rnnlab.scan import Plan, plan_for, put_back, scan, scan_planned, take
 
 _ANY_LEADING_DIMS = (
     Dense,
@@ -28,27 +32,46 @@ _ANY_LEADING_DIMS = (
 )
 """Layers without state that treat every leading dimension alike: time may be one of them."""
 
-CHUNK_BYTES = 1 << 18
-"""How much of the hoisted input projection is made at a time: small enough for the cache."""
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def unroll(model: Any, xs: Any) -> Any:
+def unroll(
+    model: Any,
+    xs: Any,
+    *,
+    lengths: Any = None,
+    reset_at: Any = None,
+    reverse: bool = False,
+) -> Any:
     """The model applied to each element of a sequence: `[m(x) for x in xs]`, faster.
 
     Args:
-        model: a Recur, a Chain, or any callable.
-        xs: a list of steps, or one tensor `(T, …)` with time first: `(T, I)` or `(T, B, I)`.
+        model: a Recur, Chain, Stacked, Bidirectional, or any callable.
+        xs: a list of steps; one tensor `(T, …)` with time first, `(T, I)` or `(T, B, I)`; or a
+            `PackedSequence`.
+        lengths: for a padded batch `(T, B, …)`, how many steps each of the B rows has (a list or
+            tensor, 1 ≤ length ≤ T). Outputs beyond the end of a row are zero, and its final state
+            is the one after its last step. What stands in the padding plays no part.
+        reset_at: boolean, `(T,)` or `(T, B)`: before step t is processed the state, or that row of
+            it, returns to its initial value.
+        reverse: process the sequence from its end (each row from its own); the outputs stand in
+            the order of the inputs.
 
     Returns:
-        A list for a list, one tensor `(T, …)` for a tensor. An empty sequence gives an empty
-        result. The states are advanced exactly as by the loop; outputs, states and gradients
-        agree with it to rounding (float64 1e-10, float32 1e-5).
+        A list for a list, one tensor `(T, …)` for a tensor, a PackedSequence for one. An empty
+        sequence gives an empty result. The states are advanced exactly as by the loop; outputs,
+        states and gradients agree with it to rounding (float64 1e-10, float32 1e-5).
 
     Raises:
-        RnnlabError: an input that the model refuses; every state is then what it was.
+        RnnlabError: an input that the model refuses; lengths or resets that do not fit the input;
+            a row without steps; a state without rows where rows differ. Every state is then what
+            it was.
 
     RNN (tanh, relu), LSTM and GRU go through torch's fused kernels. Any other cell of the library
     has the input part of its update computed for many steps at once; anything else is looped over.
+    Where steps are small (up to 512 units in the batch), the gradient of a cell is formed for the
+    whole sequence instead of step by step. Layers that draw random numbers draw them in another
+    order than the loop does.
 
     Example:
         >>> import torch, rnnlab as rl
@@ -57,19 +80,80 @@ def unroll(model: Any, xs: Any) -> Any:
         torch.Size([7, 3, 5])
         >>> len(unroll(m, [torch.ones(3, 10)] * 4))
         4
+        >>> rl.reset(m)
+        >>> unroll(m, torch.ones(7, 2, 10), lengths=[7, 4])[4:, 1].abs().max().item()
+        0.0
     """
+    plain = lengths is None and reset_at is None and not reverse
+    if plain and isinstance(xs, Tensor) and xs.dim() and _is(model, Recur) and _has_fast_way(model):
+        return _cell_sequence(model, xs, Plan(len(xs), 0))  # one state, set at the very end
     with atomic():
+        if isinstance(xs, PackedSequence):
+            return _packed(model, xs, lengths, reset_at, reverse)
         if isinstance(xs, Tensor):
             if xs.dim() == 0:
                 raise RnnlabError("unroll: xs must have a time axis, got a tensor of shape ().")
-            return _tensor(model, xs)
-        if not isinstance(xs, Sequence) or isinstance(xs, (str, bytes)):
+        elif not isinstance(xs, Sequence) or isinstance(xs, (str, bytes)):
             raise RnnlabError(
                 f"unroll: xs must be a list of steps or a tensor (T, …), got {describe(xs)}."
             )
-        if _stackable(xs) and _has_fast_way(model):
-            return list(_tensor(model, torch.stack(list(xs))).unbind(0))
-        return [model(x) for x in xs]
+        as_list = not isinstance(xs, Tensor)
+        if as_list and _stackable(xs) and (lengths is not None or _has_fast_way(model)):
+            xs = torch.stack(list(xs))
+        ys = _planned(model, xs, plan_for(xs, lengths, reset_at), reverse)
+        if as_list:
+            return list(ys)
+        return ys if isinstance(ys, Tensor) else _stack(ys, xs)
+
+
+def _packed(model: Any, xs: PackedSequence, lengths: Any, reset_at: Any, reverse: bool) -> Any:
+    if lengths is not None:
+        raise RnnlabError("unroll: a PackedSequence has its lengths already; leave lengths out.")
+    padded, counts = pad_packed_sequence(xs)
+    ys = _planned(model, padded, plan_for(padded, counts, reset_at), reverse)
+    ys = _stack(ys, padded)
+    rows = padded.shape[1]
+    order = xs.sorted_indices
+    if order is None:
+        order = torch.arange(rows, device=ys.device)
+    places = torch.arange(len(ys), device=ys.device).unsqueeze(1) * rows + order
+    exists = torch.arange(rows) < xs.batch_sizes.unsqueeze(1)
+    data = take(ys, places[exists.to(ys.device)])
+    return PackedSequence(data, xs.batch_sizes, xs.sorted_indices, xs.unsorted_indices)
+
+
+def _planned(model: Any, xs: Any, plan: Plan, reverse: bool) -> Any:
+    """The outputs in the order of the inputs, as a list or a tensor."""
+    if reverse:
+        return _cleared(_backwards(model, xs, plan), plan)
+    if plan.steps and plan.masks[0] is True:
+        reset(model)  # now, so that another batch size may begin
+    if plan.lengths is not None:
+        xs = plan.filled(xs)
+    return _cleared(_run(model, xs, plan), plan)
+
+
+def _backwards(model: Any, xs: Any, plan: Plan) -> Any:
+    flipped = plan.backwards()
+    if flipped.steps and flipped.masks[0] is True:
+        reset(model)
+    ys = _run(model, plan.reversed(xs) if isinstance(xs, Tensor) else xs[::-1], flipped)
+    if plan.lengths is not None:
+        ys = _by_row(_stack(ys, xs), plan)
+    return plan.reversed(ys) if isinstance(ys, Tensor) else ys[::-1]
+
+
+def _cleared(ys: Any, plan: Plan) -> Any:
+    return ys if plan.lengths is None else plan.cleared(_by_row(_stack(ys, None), plan))
+
+
+def _by_row(ys: Tensor, plan: Plan) -> Tensor:
+    if ys.dim() < 2 or ys.shape[1] != plan.rows:
+        raise RnnlabError(
+            f"unroll: with lengths the output must have a row for each of the {plan.rows} of the "
+            f"batch; every step gives {tuple(ys.shape[1:])}"
+        )
+    return ys
 
 
 def _stackable(xs: Sequence[Any]) -> bool:
@@ -83,77 +167,189 @@ def _stackable(xs: Sequence[Any]) -> bool:
     )
 
 
+def _stack(ys: Any, empty: Any) -> Tensor:
+    """One tensor from the outputs of all steps; `empty` where there was no step."""
+    if isinstance(ys, Tensor):
+        return ys
+    if not len(ys):
+        return empty
+    if not _stackable(ys):
+        raise RnnlabError(
+            "unroll: for a tensor the model has to give tensors of one shape, not "
+            f"{describe(ys[0])} first and {describe(ys[-1])} last. "
+            "list(xs) in place of xs gives a list of the outputs."
+        )
+    return torch.stack(ys)
+
+
+def _is(model: Any, *kinds: type) -> bool:
+    """Whether `model` is one of these and does not do something else when it is called."""
+    forward = getattr(type(model), "forward", None)
+    return any(isinstance(model, kind) and forward is kind.forward for kind in kinds)
+
+
 def _has_fast_way(model: Any) -> bool:
-    if isinstance(model, Chain):
+    if _is(model, Chain):
         return _layerwise(model) and any(_has_fast_way(layer) for layer in model)
-    return isinstance(model, Recur) and isinstance(model.cell, Cell) and not _hooked(model)
+    return _is(model, Bidirectional) or (
+        _is(model, Recur) and _is(model.cell, Cell) and not _hooked(model)
+    )
 
 
 def _hooked(module: nn.Module) -> bool:
     """Whether someone listens to single calls, so that every step has to be one."""
-    return any(
-        part._forward_hooks or part._forward_pre_hooks or part._backward_hooks
-        for part in module.modules()
-    )
+    if any(getattr(_torch_module, f"_global{kind}") for kind in _HOOKS):
+        return True
+    for part in module.modules():
+        slots = part.__dict__
+        for kind in _HOOKS:
+            if slots[kind]:
+                return True
+    return False
 
 
 def _layerwise(chain: Chain) -> bool:
     """Whether one layer may see the whole sequence before the next sees any of it."""
     seen: set[int] = set()
     for layer in chain:
-        inside = {id(recur) for _, recur in recurs(layer)}
+        inside = _within_reach(layer)
         if inside & seen:
             return False
         seen |= inside
-    return not (chain._forward_hooks or chain._forward_pre_hooks)
+    return not any(
+        getattr(_torch_module, f"_global{kind}") or getattr(chain, kind) for kind in _HOOKS
+    )
 
 
-def _tensor(model: Any, xs: Tensor) -> Any:
-    if isinstance(model, Chain) and _layerwise(model):
-        for layer in model:
-            xs = _tensor(layer, xs)
+def _within_reach(layer: nn.Module) -> set[int]:
+    """Every Recur in `layer`, and every one that a function in it names."""
+    values: list[Any] = [layer]
+    for module in layer.modules():
+        fn = module.fn if isinstance(module, Apply) else getattr(module, "cell", None)
+        if inspect.isfunction(fn):
+            names = inspect.getclosurevars(fn)
+            values += [*names.nonlocals.values(), *names.globals.values()]
+            values += [*(fn.__defaults__ or ()), *(fn.__kwdefaults__ or {}).values()]
+    return {id(recur) for value in values for _, recur in recurs(value)}
+
+
+def _run(model: Any, xs: Any, plan: Plan) -> Any:
+    """The outputs of all steps, a tensor or a list; beyond the end of a row, anything finite."""
+    if _is(model, Chain) and _layerwise(model) and (isinstance(xs, Tensor) or _has_fast_way(model)):
+        last = len(model) - 1
+        for position, layer in enumerate(model):
+            xs = _run(layer, xs, plan)
+            if not plan.steps and not isinstance(xs, Tensor):
+                return xs  # an empty sequence does not show what this layer makes of a step
+            if position < last:
+                xs = _between(model, position, xs)
         return xs
-    if isinstance(model, _ANY_LEADING_DIMS) and not _hooked(model):
-        return model(xs)
-    if _has_fast_way(model):
-        return _cell_sequence(model, xs)
-    if not len(xs):
-        return xs
-    return torch.stack([model(x) for x in xs])
+    if _is(model, Bidirectional):
+        halves = (
+            _run(model.forward_layer, xs, plan),
+            _backwards(model.backward_layer, xs, plan),
+        )
+        if not plan.steps and not all(isinstance(half, Tensor) for half in halves):
+            return []
+        return torch.cat([_stack(half, xs) for half in halves], dim=-1)
+    if not isinstance(xs, Tensor) and _stackable(xs):
+        xs = torch.stack(list(xs))
+    if isinstance(xs, Tensor):
+        if _is(model, *_ANY_LEADING_DIMS) and not _hooked(model):
+            return model(xs)
+        if _has_fast_way(model):
+            return _cell_sequence(model, xs, plan)
+    return _stepwise(model, xs, plan)
 
 
-def _cell_sequence(recur: Recur, xs: Tensor) -> Tensor:
+def _between(chain: Chain, position: int, ys: Any) -> Any:
+    if isinstance(ys, Tensor):
+        return chain.between(position, ys)
+    return [chain.between(position, y) for y in ys]
+
+
+def _cell_sequence(recur: Recur, xs: Tensor, plan: Plan) -> Tensor:
     cell = recur.cell
     assert isinstance(cell, Cell)
     cell.check_input(xs, leading=1)
     lead = xs.shape[1:-1]
+    by_row = plan.lengths is not None or (plan.resets is not None and plan.resets.dim() == 2)
+    if by_row and not lead:
+        raise RnnlabError(
+            f"{cell!r}: lengths and resets by row need a batch, xs (T, B, I); "
+            f"xs.shape = {tuple(xs.shape)}"
+        )
     running = recur.__dict__["_state"]
     state = recur.state
     if running is not AT_INIT and recur.__dict__["_lead"] not in (None, (lead,)):
         recur._refuse_batch(recur.__dict__["_lead"], (lead,))
     if not len(xs):
         return xs.new_empty(0, *lead, cell.hidden_size)
-    cell.check(state, xs[0])
-    if cell.has_kernel:
-        if xs.dim() == 3:
-            state, ys = cell.kernel(state, xs)
-        else:
-            one = map_leaves(lambda part: part.unsqueeze(0), state)
-            state, ys = cell.kernel(one, xs.unsqueeze(1))
-            state, ys = map_leaves(lambda part: part.squeeze(0), state), ys.squeeze(1)
+    cell.check_state(state, xs[0])
+    if not lead:
+        xs = xs.unsqueeze(1)
+    parts = as_parts(state)
+    if plan.lengths is None and plan.resets is None:
+        parts, ys = scan(cell, parts, xs)
     else:
-        state, ys = _hoisted(cell, state, xs)
-    recur._advance(state, (lead,))
+        if not lead:
+            plan = Plan(plan.steps, 1, None, plan.resets)
+        parts, ys = scan_planned(cell, parts, as_parts(recur.init), xs, plan)
+    if not lead:
+        parts, ys = tuple(part.squeeze(0) for part in parts), ys.squeeze(1)
+    recur._advance(as_state(parts), (lead,))
     return ys
 
 
-def _hoisted(cell: Cell, state: State, xs: Tensor) -> tuple[State, Tensor]:
-    """The loop with the input projection taken out, in chunks that stay in the cache."""
-    first = cell.project(xs[:1])
-    steps = max(1, CHUNK_BYTES // (first.numel() * first.element_size()))
-    ys: list[Tensor] = []
-    for start in range(0, len(xs), steps):
-        for u in cell.project(xs[start : start + steps]).unbind(0):
-            state, y = cell.update(state, u)
-            ys.append(y)
-    return state, torch.stack(ys)
+def _stepwise(model: Any, xs: Any, plan: Plan) -> list[Any]:
+    """The loop, for any model; its Recurs are put back and held where the plan says so."""
+    if plan.resets is None and plan.lengths is None:
+        return [model(x) for x in xs]
+    inside = [recur for _, recur in recurs(model)]
+    ys = []
+    for t, x in enumerate(xs):
+        mask = plan.masks[t]
+        if mask is True:
+            reset(model)
+        elif mask is not False:
+            for recur in inside:
+                if recur.__dict__["_state"] is not AT_INIT:
+                    _merge(recur, mask, recur.init, recur.state, "be put back one by one")
+        before = [recur.state for recur in inside]
+        ys.append(model(x))
+        if plan.active is not None and plan.sizes[t] < plan.rows:
+            for recur, old in zip(inside, before, strict=True):
+                _merge(recur, ~plan.active[t], old, recur.state, "end one by one")
+    return ys
+
+
+def _merge(recur: Recur, mask: Tensor, ours: State, state: State, what: str) -> None:
+    """Give `recur` the state `state` with the rows in `mask` taken from `ours`."""
+    names = recur._state_names
+    leaves = list(named_leaves(state, top=names))
+    others = [leaf for _, leaf in named_leaves(ours, top=names)]
+    inits = [leaf for _, leaf in named_leaves(recur.init, top=names)]
+    if not len(leaves) == len(others) == len(inits):
+        raise RnnlabError(
+            f"{recur!r}: the state changed from {describe(ours)} to {describe(state)}; rows can "
+            f"only {what} where it keeps its structure. Unroll the rows on their own."
+        )
+    merged = []
+    for (name, leaf), other, init in zip(leaves, others, inits, strict=True):
+        if leaf is not other:
+            if not isinstance(leaf, Tensor) or not leaf.dim() or _unclear(leaf, init, len(mask)):
+                raise RnnlabError(
+                    f"{recur!r}: state {name} is {describe(leaf)}; rows can only {what} where it "
+                    f"has one for each of the {len(mask)} of the batch, (B, H). "
+                    "Unroll the rows on their own."
+                )
+            if leaf.shape[0] != len(mask):  # still the same for all rows
+                leaf = leaf.expand(len(mask), *leaf.shape)
+            leaf = put_back(mask, other, leaf)
+        merged.append(leaf)
+    recur._advance(fill(state, iter(merged)), recur.__dict__["_lead"])
+
+
+def _unclear(leaf: Tensor, init: Any, rows: int) -> bool:
+    """Whether `(n,)` may be one number for each of n rows as well as one row for all."""
+    return leaf.shape == (rows,) and isinstance(init, Tensor) and init.shape == leaf.shape

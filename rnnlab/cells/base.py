@@ -14,6 +14,8 @@ from rnnlab.errors import RnnlabError
 from rnnlab.nested import State, map_leaves
 
 Activation = Callable[[Tensor], Tensor]
+Parts = tuple[Tensor, ...]
+Update = Callable[[State, Tensor], tuple[State, Tensor]]
 
 
 def identity(x: Tensor) -> Tensor:
@@ -86,6 +88,9 @@ def glorot_uniform(*shape: int, device: Any = None, dtype: Any = None) -> nn.Par
     return weight
 
 
+_FORMULA = ("project", "equation", "combine", "recurrent_weight", "recurrent_input", "update")
+
+
 class Cell(nn.Module):
     r"""A recurrent cell: the pure function `state', y = cell(state, x)`.
 
@@ -110,6 +115,14 @@ class Cell(nn.Module):
 
     input_size: int
     hidden_size: int
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """A class that changes the formula loses the faster evaluations of the old one."""
+        super().__init_subclass__(**options)
+        if any(part in cls.__dict__ for part in _FORMULA):
+            for fast in ("step", "kernel"):
+                if fast not in cls.__dict__ and getattr(cls, fast) is not getattr(Cell, fast):
+                    setattr(cls, fast, getattr(Cell, fast))
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -147,6 +160,10 @@ class Cell(nn.Module):
         """One step from `u = project(x)`: the new state and the output."""
         return self._result(self.equation(state, u))
 
+    def stepper(self) -> Update:
+        """`update` for many steps in a row: what is the same in all of them is formed once."""
+        return self.update
+
     def _result(self, values: dict[str, Tensor]) -> tuple[State, Tensor]:
         names = self.state_names
         state = values[names[0]] if len(names) == 1 else tuple(values[name] for name in names)
@@ -166,6 +183,11 @@ class Cell(nn.Module):
     has_kernel: bool = False
     """Whether torch has a fused kernel for a whole sequence of this cell."""
 
+    @property
+    def fused(self) -> bool:
+        """Whether `kernel` computes this cell's formula."""
+        return self.has_kernel and type(self).kernel is not Cell.kernel
+
     def kernel(self, state: State, xs: Tensor) -> tuple[State, Tensor]:
         """The whole sequence xs `(T, B, I)` through the fused kernel: last state and ys."""
         raise NotImplementedError
@@ -177,6 +199,10 @@ class Cell(nn.Module):
     def check(self, state: State, x: Tensor) -> None:
         """Raise RnnlabError unless `step(state, x)` is well defined."""
         self.check_input(x)
+        self.check_state(state, x)
+
+    def check_state(self, state: State, x: Tensor) -> None:
+        """Raise RnnlabError unless the state goes with an x that is right in itself."""
         parts = (state,) if len(self.state_names) == 1 else state
         if not isinstance(parts, tuple) or len(parts) != len(self.state_names):
             wanted = ", ".join(self.state_names)
@@ -200,7 +226,9 @@ class Cell(nn.Module):
                 f"{self!r}: x has {x.shape[-1]} features, expected {self.input_size}; "
                 f"x.shape = {shape}"
             )
-        weight = next(self.parameters())
+        weight = next((p for p in self._parameters.values() if p is not None), None)
+        if weight is None:  # all parametrised, or in submodules
+            weight = next(self.parameters())
         if x.dtype != weight.dtype:
             raise RnnlabError(
                 f"{self!r}: x is {x.dtype} and the weights are {weight.dtype}. "
@@ -245,8 +273,8 @@ class AdditiveCell(Cell):
 
         u = project(x),   v = U s,   combine(state, u, v)
 
-    with U = `recurrent_weight()` and s = `recurrent_input(state)`; `combine` is elementwise. In
-    training, a sequence then needs the gradient of U only once, as one large product.
+    with U = `recurrent_weight()` and s = `recurrent_input(state)`; `combine` is elementwise. U
+    is formed once for a sequence, not once a step.
     """
 
     weight_hh: nn.Parameter
@@ -266,6 +294,28 @@ class AdditiveCell(Cell):
     def equation(self, state: State, u: Tensor) -> dict[str, Tensor]:
         v = linear(self.recurrent_input(state), self.recurrent_weight())
         return self.combine(state, u, v)
+
+    def stepper(self) -> Update:
+        kind = type(self)
+        if kind.equation is not AdditiveCell.equation or kind.update is not Cell.update:
+            return self.update
+        weight, result = self.recurrent_weight(), self._result
+        combine, recurrent_input = self.combine, self.recurrent_input
+
+        def step(state: State, u: Tensor) -> tuple[State, Tensor]:
+            return result(combine(state, u, linear(recurrent_input(state), weight)))
+
+        return step
+
+
+def as_parts(state: State) -> Parts:
+    """The parts of a cell's state as a tuple, also of a state that is one tensor."""
+    return state if isinstance(state, tuple) else (state,)
+
+
+def as_state(parts: Parts) -> State:
+    """The state that `as_parts` took apart."""
+    return parts[0] if len(parts) == 1 else parts
 
 
 def batch_changed(owner: str, before: tuple[int, ...], now: tuple[int, ...]) -> RnnlabError:
