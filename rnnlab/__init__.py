@@ -7,6 +7,7 @@ back; `explore` shows it in JupyterLab, step by step.
 import importlib
 from typing import Any
 
+from rnnlab.adapters import adapt
 from rnnlab.cells import (
     AdditiveCell,
     AntisymmetricRNNCell,
@@ -31,7 +32,9 @@ from rnnlab.cells import (
     UGRNNCell,
     identity,
 )
+from rnnlab.derive import derive
 from rnnlab.errors import RnnlabError
+from rnnlab.functional import as_cell
 from rnnlab.layers import (
     GRU,
     JANET,
@@ -64,7 +67,9 @@ from rnnlab.unroll import unroll
 
 _LAZY = {
     "Explorer": "rnnlab.widgets",
+    "analysis": "rnnlab.analysis",
     "explore": "rnnlab.widgets",
+    "plots": "rnnlab.plots",
     "widgets": "rnnlab.widgets",
     "zoo": "rnnlab.zoo",
 }
@@ -133,6 +138,9 @@ __all__ = [
     "Stacked",
     "Trace",
     "UGRNNCell",
+    "adapt",
+    "as_cell",
+    "derive",
     "detach",
     "identity",
     "load_states",

@@ -1,0 +1,58 @@
+"""torch's own layers and cells, as cells of ours on the same Parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from rnnlab.cells.base import Cell
+from rnnlab.cells.torch_cells import (
+    TorchGRUCell,
+    TorchLSTMCell,
+    TorchProjectedLSTMCell,
+    TorchRNNCell,
+)
+from rnnlab.layers import Chain, Stacked
+from rnnlab.recur import Recur
+
+TORCH_LAYERS = (nn.RNN, nn.LSTM, nn.GRU)
+TORCH_CELLS = (nn.RNNCell, nn.LSTMCell, nn.GRUCell)
+
+
+def plain(module: nn.Module) -> bool:
+    """Whether the weights are Parameters of the module, not computed (weight norm and the like)."""
+    weights = getattr(module, "_flat_weights", None) or module._parameters.values()
+    own = {id(weight) for weight in module._parameters.values()}
+    return not hasattr(module, "parametrizations") and all(id(w) in own for w in weights)
+
+
+def from_layer(layer: Any, number: int) -> Cell:
+    """Our cell on the Parameters of one layer of an nn.RNN, LSTM or GRU."""
+    names = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if layer.bias else [])]
+    weights = {name: getattr(layer, f"{name}_l{number}") for name in names}
+    if isinstance(layer, nn.GRU):
+        return TorchGRUCell(**weights)
+    if isinstance(layer, nn.RNN):
+        return TorchRNNCell(**weights, activation=layer.nonlinearity)
+    if layer.proj_size:
+        return TorchProjectedLSTMCell(**weights, weight_hr=getattr(layer, f"weight_hr_l{number}"))
+    return TorchLSTMCell(**weights)
+
+
+def from_cell(cell: Any) -> Cell:
+    """Our cell on the Parameters of an nn.RNNCell, LSTMCell or GRUCell."""
+    weights: dict[str, Any] = {
+        name: getattr(cell, name) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    }
+    if isinstance(cell, nn.RNNCell):
+        return TorchRNNCell(**weights, activation=cell.nonlinearity)
+    return (TorchGRUCell if isinstance(cell, nn.GRUCell) else TorchLSTMCell)(**weights)
+
+
+def chain(layer: Any) -> Chain:
+    """One Recur per layer of an nn.RNN, LSTM or GRU."""
+    layers = [Recur(from_layer(layer, number)) for number in range(layer.num_layers)]
+    if layer.dropout and len(layers) > 1:
+        return Stacked(*layers, dropout=layer.dropout)
+    return Chain(*layers)

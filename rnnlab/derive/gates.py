@@ -1,0 +1,364 @@
+"""derive: the gates of a recorded run, from what was recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+
+from rnnlab.adapters.inside import Adapted
+from rnnlab.cells import LSTMCell
+from rnnlab.cells.base import Cell, as_parts, describe
+from rnnlab.cells.torch_cells import TorchLSTMCell, TorchProjectedLSTMCell
+from rnnlab.errors import RnnlabError
+from rnnlab.fingerprint import fingerprint, first_difference
+from rnnlab.functional import Unfused, private_copy
+from rnnlab.layers import Chain, Stacked
+from rnnlab.nested import fill, named_leaves
+from rnnlab.recur import Recur, recurs
+from rnnlab.trace import Trace
+from rnnlab.unroll import _ANY_LEADING_DIMS, _is
+
+LSTMS = (LSTMCell, TorchLSTMCell, TorchProjectedLSTMCell)
+"""Cells whose gates depend on x and h alone, so that c can be had from the run of h."""
+
+
+def derive(model: Any, trace: Trace, *, force: bool = False) -> Trace:
+    """Every gate and named intermediate of a recorded run, all steps in one batched evaluation.
+
+    Gates are a function of the inputs and of the states before each step, and both are in the
+    trace. What an inner layer was given is formed again from them, layer by layer.
+
+    Args:
+        model: the model that made the run. Its running state is not touched.
+        trace: the recording: `"x"` and every state; of an LSTM, `"….c"` may be missing and is then
+            derived too, from the initial state that the model has.
+        force: go on although the weights are not those of the run.
+
+    Returns:
+        A Trace of the same steps with `"0.i"`, `"0.f"`, … for every cell of the library inside the
+        model (also where it stands for a layer of an adapted model), `(T, H)` or `(T, B, H)`.
+
+    Raises:
+        RnnlabError: the weights differ from those of the run (the first that does is named); the
+            trace lacks an input or state; dropout in training mode, whose masks are gone; an
+            adapted model that was given several time steps at once.
+
+    Example:
+        >>> import rnnlab as rl
+        >>> m = rl.Chain(rl.LSTM(2, 3), rl.Dense(3, 1))
+        >>> s = rl.Session(m)
+        >>> y = s.run(torch.ones(5, 2))
+        >>> full = derive(m, s.trace())
+        >>> full["0.f"].shape, [name for name in full if name.startswith("0.")]
+        ((5, 3), ['0.h', '0.c', '0.i', '0.f', '0.g', '0.o'])
+    """
+    if not isinstance(model, nn.Module) or not recurs(model):
+        raise RnnlabError(f"derive: {describe(model)} has no state; give the model of the run.")
+    if trace.weights is not None and not force:
+        other = first_difference(trace.weights, fingerprint(model))
+        if other is not None:
+            raise RnnlabError(
+                f"derive: {other} is not what it was in the recorded run, so its gates would be "
+                "another model's. Load the weights of the run, or derive(…, force=True)."
+            )
+    refuse_dropout(model)
+    names = {path: state_names(path, recur) for path, recur in recurs(model)}
+    lacking = _lacking(recurs(model), names, trace)
+    if not len(trace):
+        return trace
+    with torch.no_grad():
+        before, after = _recorded(recurs(model), names, trace, lacking)
+        found = evaluate(model, names, before, after, _inputs(trace), lacking)
+        for path, name in lacking.items():
+            first = _by_path(model)[path].init[1]
+            f, i, g = (found[join(path, gate)] for gate in ("f", "i", "g"))
+            found[name] = scan_memory(f, i * g, first)
+    arrays = {name: trace[name] for name in trace}
+    ends = {name: arrays.pop(name) for name in trace if name.split(".")[0] == "y"}
+    initial = {name: trace.initial[name] for name in trace.initial}
+    for path, name in lacking.items():
+        value = _numpy(_by_path(model)[path].init[1])
+        initial[name] = np.broadcast_to(value, found[name].shape[1:])
+    derived = {name: _numpy(value) for name, value in found.items()}
+    return Trace(
+        {**arrays, **derived, **ends},
+        initial=initial,
+        labels=trace.labels,
+        outputs=trace.outputs,
+        weights=trace.weights,
+        edits=trace.edits,
+    )
+
+
+def _by_path(model: Any) -> dict[str, Recur]:
+    """Every Recur inside `model` by its path."""
+    return dict(recurs(model))
+
+
+def join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def state_names(path: str, recur: Recur) -> list[str]:
+    return [join(path, name) for name, _ in named_leaves(recur.init, top=recur._state_names)]
+
+
+def refuse_dropout(model: nn.Module) -> None:
+    for path, module in model.named_modules():
+        drops = isinstance(module, (nn.modules.dropout._DropoutNd, Stacked, nn.RNNBase))
+        p = getattr(module, "p", None) or getattr(module, "dropout", 0.0)
+        if drops and module.training and p:
+            raise RnnlabError(
+                f"derive: {path or 'the model'} is in training mode with dropout {p}; which units "
+                "were dropped in the run is not known. model.eval(), for runs recorded that way."
+            )
+
+
+def _lacking(
+    inside: list[tuple[str, Recur]], names: dict[str, list[str]], trace: Trace
+) -> dict[str, str]:
+    """Path → name of each LSTM memory that was not recorded; anything else must be there."""
+    lacking: dict[str, str] = {}
+    for path, recur in inside:
+        missing = [name for name in names[path] if name not in trace]
+        if missing == names[path][1:] and type(recur) is Recur and type(recur.cell) in LSTMS:
+            lacking[path] = missing[0]
+        elif missing:
+            raise RnnlabError(
+                f"derive: the trace has no {missing[0]!r}. It has: {', '.join(trace)}."
+            )
+        for name in names[path]:
+            if name in trace and name not in trace.initial:
+                raise RnnlabError(f"derive: the trace has no initial value of {name!r}.")
+    for name in lacking.values():
+        touched = [edit for edit in trace.edits if edit.get("name", name) == name]
+        if touched:
+            raise RnnlabError(
+                f"derive: {name!r} was not recorded and was edited along the run, so it cannot be "
+                "derived."
+            )
+    return lacking
+
+
+def _recorded(
+    inside: list[tuple[str, Recur]],
+    names: dict[str, list[str]],
+    trace: Trace,
+    lacking: dict[str, str],
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Every state before each step, `(T, …)`; after it, where a part was not recorded."""
+    before: dict[str, Tensor] = {}
+    after: dict[str, Tensor] = {}
+    for path, recur in inside:
+        leaves = [leaf for _, leaf in named_leaves(recur.init, top=recur._state_names)]
+        for name, like in zip(names[path], leaves, strict=True):
+            if lacking.get(path) == name:
+                h = after[names[path][0]] = torch.tensor(trace[names[path][0]]).to(like)
+                before[name] = like.new_zeros(*h.shape[:-1], *like.shape)
+                continue
+            value = torch.tensor(trace.before(name))
+            shape = tuple(like.shape) if isinstance(like, Tensor) else ()
+            if isinstance(recur.cell, Cell) and tuple(value.shape[-1:]) != shape:
+                raise RnnlabError(
+                    f"derive: {name!r} has rows of shape {tuple(value.shape[1:])} in the trace, "
+                    f"the model's state is {shape}. Give the model of the run."
+                )
+            floats = isinstance(like, Tensor) and like.is_floating_point()
+            before[name] = value.to(like) if floats else value
+    return before, after
+
+
+def _inputs(trace: Trace) -> tuple[Tensor, ...]:
+    if "x" in trace:
+        return (torch.tensor(trace["x"]),)
+    xs: list[Tensor] = []
+    while f"x.{len(xs)}" in trace:
+        xs.append(torch.tensor(trace[f"x.{len(xs)}"]))
+    if not xs:
+        raise RnnlabError(f"derive: the trace has no input 'x'. It has: {', '.join(trace)}.")
+    return tuple(xs)
+
+
+def evaluate(
+    model: nn.Module,
+    names: dict[str, list[str]],
+    before: dict[str, Tensor],
+    after: dict[str, Tensor],
+    xs: tuple[Tensor, ...],
+    lacking: dict[str, str],
+) -> dict[str, Tensor]:
+    """The gates of all steps at once; step by step where the model cannot be batched."""
+    weight = next(model.parameters(), None)
+    device = None if weight is None else weight.device
+    xs = tuple(x.to(device) for x in xs)
+    model = private_copy(model, lambda value: value)
+    stage = _Stage(lacking)
+    parts = recurs(model)
+    for path, recur in parts:
+        if type(recur) is Recur and isinstance(recur.cell, Cell):
+            recur.__dict__["forward"] = _Watched(path, recur, stage)
+    adapted = [module for module in model.modules() if isinstance(module, Adapted)]
+
+    def one(before: Any, after: Any, xs: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        stage.after, stage.found = after, {}
+        for path, recur in parts:
+            values = iter([before[name] for name in names[path]])
+            recur.__dict__["_state"] = fill(recur.init, values)
+            recur.__dict__["_lead"] = None
+        for wrapper in adapted:
+            wrapper.__dict__["_visits"] = []
+        with Unfused():
+            model(*xs)
+        where = {id(recur): path for path, recur in parts}
+        for wrapper in adapted:
+            for visit in wrapper.__dict__["_visits"]:
+                stage.found |= _gates_inside(visit, where)
+        return stage.found
+
+    if _any_leading(model):
+        stage.leading = 1
+        return one(before, after, xs)
+    try:
+        return vmap(one)(before, after, xs)
+    except RuntimeError:  # data-dependent Python, or an operator without a batching rule
+        rows = []
+        for t in range(len(xs[0])):
+            now, then = ({name: v[t] for name, v in part.items()} for part in (before, after))
+            rows.append(one(now, then, tuple(x[t] for x in xs)))
+        return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def _any_leading(model: Any) -> bool:
+    """Whether time may be one more dimension of everything that the model computes."""
+    if _is(model, Chain):
+        return all(_any_leading(layer) for layer in model)
+    if isinstance(model, Recur):
+        return type(model) is Recur and _is(model.cell, Cell)
+    return _is(model, *_ANY_LEADING_DIMS)
+
+
+class _Stage:
+    """What one evaluation knows and finds."""
+
+    def __init__(self, lacking: dict[str, str]) -> None:
+        self.lacking = lacking
+        self.leading = 0
+        self.after: dict[str, Tensor] = {}
+        self.found: dict[str, Tensor] = {}
+
+
+class _Watched:
+    """In place of the forward of a Recur: the equation, with every intermediate kept."""
+
+    def __init__(self, path: str, recur: Recur, stage: _Stage) -> None:
+        self.path, self.recur, self.stage = path, recur, stage
+
+    def __call__(self, x: Any) -> Any:
+        cell: Any = self.recur.cell
+        state = self.recur.state
+        cell.check_input(x, leading=self.stage.leading)
+        if self.stage.leading and type(cell) in (LSTMCell, TorchLSTMCell):
+            i, f, g, o = lstm_gates(cell, x, state[0], 4).chunk(4, dim=-1)
+            c = torch.addcmul(i * g, f, state[1])
+            values = {"i": i, "f": f, "g": g, "o": o, "h": o * torch.tanh(c), "c": c}
+        else:
+            values = cell.gates(state, x)
+        for name in cell.gate_names:
+            self.stage.found[join(self.path, name)] = values[name]
+        state, y = cell._result(values)
+        self.recur._advance(state, None)
+        if self.path in self.stage.lacking:  # without c, h is known from the record alone
+            return self.stage.after[join(self.path, cell.state_names[0])]
+        return y
+
+
+def _gates_inside(visit: Any, where: dict[int, str]) -> dict[str, Tensor]:
+    """The gates of one layer of an adapted model, from what it was given."""
+    site, x, found = visit.site, visit.x, {}
+    if not visit.started:
+        return found
+    if site.sequence:
+        axis = 0 if x.dim() < 3 or not site.layer.batch_first else 1
+        if not isinstance(x, Tensor) or x.shape[axis] != 1:
+            raise RnnlabError(
+                f"derive: layer {site.path!r} was given several time steps in one call; gates are "
+                "derived for runs of single steps."
+            )
+        x = x.squeeze(axis)
+    for holder, state in zip(site.holders, visit.before, strict=True):
+        if isinstance(holder.cell, Cell):
+            values = holder.cell.gates(state, x)
+            for name in holder.cell.gate_names:
+                found[join(where[id(holder)], name)] = values[name]
+        x = as_parts(holder.state)[0]
+    return found
+
+
+def scan_memory(f: Tensor, ig: Tensor, first: Tensor) -> Tensor:
+    """c_t = f_t∘c_{t−1} + ig_t for all t; f and ig `(T, …)`, first the memory before.
+
+    About √T blocks are run through side by side, each from zero, and then joined: the memory that
+    a block starts with reaches its step t as the product of the f up to there. As 0 ≤ f ≤ 1, this
+    is as exact as the loop.
+    """
+    steps = max(1, round(len(f) ** 0.5))
+    blocks = len(f) // steps
+    whole = blocks * steps
+    if blocks < 4:
+        return _scan_rows(f, ig, first)
+    fs, igs = (rows[:whole].unflatten(0, (blocks, steps)) for rows in (f, ig))
+    if torch.is_grad_enabled():
+        kept_rows, added_rows = [fs[:, 0]], [igs[:, 0]]
+        for f_t, ig_t in zip(fs.unbind(1)[1:], igs.unbind(1)[1:], strict=True):
+            kept_rows.append(kept_rows[-1] * f_t)
+            added_rows.append(torch.addcmul(ig_t, f_t, added_rows[-1]))
+        kept, added = torch.stack(kept_rows, 1), torch.stack(added_rows, 1)
+    else:  # the same in place
+        kept, added = fs.clone(memory_format=torch.contiguous_format), igs.clone()
+        k, a = kept[:, 0], added[:, 0]
+        for k_t, a_t in zip(kept.unbind(1)[1:], added.unbind(1)[1:], strict=True):
+            a = a_t.addcmul_(k_t, a)
+            k = k_t.mul_(k)
+    starts = [first.expand(f.shape[1:])]
+    for keep, add in zip(kept[:, -1].unbind(0), added[:, -1].unbind(0), strict=True):
+        starts.append(torch.addcmul(add, keep, starts[-1]))
+    joined = torch.addcmul(added, kept, torch.stack(starts[:-1]).unsqueeze(1)).flatten(0, 1)
+    if whole == len(f):
+        return joined
+    return torch.cat([joined, _scan_rows(f[whole:], ig[whole:], starts[-1])])
+
+
+def _scan_rows(f: Tensor, ig: Tensor, first: Tensor) -> Tensor:
+    rows = [first.expand(f.shape[1:])]
+    for f_t, ig_t in zip(f.unbind(0), ig.unbind(0), strict=True):
+        rows.append(torch.addcmul(ig_t, f_t, rows[-1]))
+    return torch.stack(rows[1:])
+
+
+def lstm_gates(cell: Any, x: Tensor, h: Tensor, blocks: int) -> Tensor:
+    """The first of the blocks i, f, g, o `(…, blocks · H)` for x `(…, I)` and h `(…, H)`."""
+    rows, size = blocks * cell.weight_ih.shape[0] // 4, cell.weight_ih.shape[0] // 4
+    weight, recurrent = cell.weight_ih[:rows].t(), cell.weight_hh[:rows].t()
+    bias = torch.zeros_like(cell.weight_ih[:rows, 0])
+    for given in (getattr(cell, name, None) for name in ("bias", "bias_ih", "bias_hh")):
+        bias = bias if given is None else bias + given[:rows]
+    a, h = torch.addmm(bias, x.flatten(0, -2), weight), h.flatten(0, -2)
+    if torch.is_grad_enabled():
+        i, f, g, *o = torch.addmm(a, h, recurrent).split(size, dim=-1)
+        parts = [torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), *map(torch.sigmoid, o)]
+        a = torch.cat(parts, dim=-1)
+    else:
+        a.addmm_(h, recurrent)
+        a[:, : 2 * size].sigmoid_()
+        a[:, 2 * size : 3 * size].tanh_()
+        a[:, 3 * size :].sigmoid_()
+    return a.unflatten(0, x.shape[:-1])
+
+
+def _numpy(value: Tensor) -> np.ndarray:
+    value = value.detach().cpu()
+    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
