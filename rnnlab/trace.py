@@ -28,7 +28,8 @@ class Trace:
         labels: one text per step (tokens, times), or none.
         outputs: names of the units of `"y"`, or none.
         weights: fingerprint of the weights that made the run (parameter → hash), or none.
-        edits: what was changed by hand along the run, oldest first: dictionaries with `t`.
+        edits: what was changed by hand along the run, oldest first: dictionaries with `t`, the
+            step whose states were changed, and with `steps` if the change was held for a while.
 
     Attributes:
         names: the names of all arrays, in the order inputs, states, outputs.
@@ -62,6 +63,9 @@ class Trace:
         edits: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self._arrays = {name: _frozen(array) for name, array in arrays.items()}
+        for name, array in self._arrays.items():
+            if not array.ndim:
+                raise RnnlabError(f"Trace: {name} has no step axis; give an array (T, …).")
         lengths = {name: len(array) for name, array in self._arrays.items()}
         if len(set(lengths.values())) > 1:
             said = ", ".join(f"{name}: {n}" for name, n in lengths.items())
@@ -126,15 +130,20 @@ class Trace:
         start, stop, stride = steps.indices(self._steps)
         if stride != 1:
             raise RnnlabError("Trace: a slice of steps must be contiguous (no stride).")
-        before = {name: self.before(name)[start] for name in self.states if start < self._steps}
+        stop = max(start, stop)
+        before = self.initial
+        if start:
+            before = {name: self._arrays[name][start - 1] for name in self.states}
         return Trace(
             {name: array[start:stop] for name, array in self._arrays.items()},
-            initial=before or dict(self.initial),
+            initial=before,
             labels=None if self.labels is None else self.labels[start:stop],
             outputs=self.outputs,
             weights=self.weights,
             edits=[
-                {**edit, "t": edit["t"] - start} for edit in self.edits if start <= edit["t"] < stop
+                {**edit, "t": edit["t"] - start}
+                for edit in self.edits
+                if edit["t"] <= stop and (edit["t"] >= start or edit["t"] + _held(edit) > start)
             ],
         )
 
@@ -172,7 +181,10 @@ class Trace:
         return xarray.Dataset(variables, coords=coords)
 
     def to_pandas(self) -> Any:
-        """A `pandas.DataFrame`: a row per step (and batch row), a column per unit, `("0.h", 3)`."""
+        """A `pandas.DataFrame`: a row per step (and batch row), a column per unit, `("0.h", 3)`.
+
+        The index counts steps from 1; labels, if there are any, are its second level.
+        """
         import pandas
 
         batches = {a.shape[1] for n, a in self._arrays.items() if "batch" in self.axes[n]}
@@ -186,12 +198,15 @@ class Trace:
                 rows = np.repeat(array[:, None], batch, axis=1)
             flat = rows.reshape(self._steps * (batch or 1), -1)
             columns |= {(name, unit): flat[:, unit] for unit in range(flat.shape[1])}
-        steps = np.arange(1, self._steps + 1)
-        index = (
-            pandas.Index(steps, name="step")
-            if batch is None
-            else pandas.MultiIndex.from_product([steps, range(batch)], names=["step", "batch"])
-        )
+        repeat = batch or 1
+        levels = {"step": np.repeat(np.arange(1, self._steps + 1), repeat)}
+        if self.labels is not None:
+            levels["label"] = np.repeat(np.asarray(self.labels, dtype=object), repeat)
+        if batch is not None:
+            levels["batch"] = np.tile(np.arange(batch), self._steps)
+        index: Any = pandas.Index(levels["step"], name="step")
+        if len(levels) > 1:
+            index = pandas.MultiIndex.from_arrays(list(levels.values()), names=list(levels))
         frame = pandas.DataFrame(columns, index=index)
         frame.columns = pandas.MultiIndex.from_tuples(list(columns), names=["name", "unit"])
         return frame
@@ -199,6 +214,7 @@ class Trace:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the trace to `path` (numpy's npz, no pickle), replacing a file only when done."""
         header = {
+            "kind": "Trace",
             "schema": SCHEMA,
             "names": list(self._arrays),
             "initial": list(self.initial),
@@ -209,8 +225,7 @@ class Trace:
         }
         arrays = {f"array/{i}": array for i, array in enumerate(self._arrays.values())}
         arrays |= {f"initial/{i}": value for i, value in enumerate(self.initial.values())}
-        arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
-        write_npz(path, arrays)
+        write_npz(path, arrays, header)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Trace:
@@ -219,20 +234,9 @@ class Trace:
         Raises:
             RnnlabError: the file is not a trace, or of a newer version.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                header = json.loads(bytes(file["header"]))
-                arrays = [file[f"array/{i}"] for i in range(len(header["names"]))]
-                initial = [file[f"initial/{i}"] for i in range(len(header["initial"]))]
-        except FileNotFoundError:
-            raise
-        except Exception as error:
-            raise RnnlabError(f"{os.fspath(path)} is not a saved Trace ({error}).") from error
-        if header["schema"] > SCHEMA:
-            raise RnnlabError(
-                f"{os.fspath(path)} has schema {header['schema']}, this rnnlab reads up to "
-                f"{SCHEMA}: update rnnlab."
-            )
+        header, stored = read_npz(path, "Trace", SCHEMA)
+        arrays = [stored[f"array/{i}"] for i in range(len(header["names"]))]
+        initial = [stored[f"initial/{i}"] for i in range(len(header["initial"]))]
         return cls(
             dict(zip(header["names"], arrays, strict=True)),
             initial=dict(zip(header["initial"], initial, strict=True)),
@@ -243,24 +247,75 @@ class Trace:
         )
 
 
-def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an npz file beside `path` and move it there: a good file is never half overwritten."""
+def write_npz(
+    path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]
+) -> None:
+    """Write arrays and a header beside `path` and move them there: no half-overwritten file.
+
+    The file is numpy's npz; the header is JSON with at least its `kind` and its `schema`.
+    """
     target = Path(path)
+    text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez(file, **dict(arrays))
+            np.savez(file, **{**arrays, "header": text})  # type: ignore[arg-type]
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(temporary, _mode(target))
         os.replace(temporary, target)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
 
 
+def read_npz(
+    path: str | os.PathLike[str], kind: str, schema: int
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The header and the arrays that `write_npz` wrote.
+
+    Raises:
+        RnnlabError: the file is of another kind, damaged, or of a newer schema.
+    """
+    name = os.fspath(path)
+    try:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+            header = json.loads(bytes(file["header"]))
+            if header["kind"] != kind:
+                raise RnnlabError(f"it is a saved {header['kind']}")
+            new = header["schema"] > schema
+            arrays = {} if new else {key: file[key] for key in file.files if key != "header"}
+    except OSError:
+        raise
+    except Exception as error:
+        raise RnnlabError(f"{name} is not a saved {kind} ({error}).") from error
+    if new:
+        raise RnnlabError(
+            f"{name} has schema {header['schema']}, this rnnlab reads up to {schema}: "
+            "update rnnlab."
+        )
+    return header, arrays
+
+
+def _mode(target: Path) -> int:
+    """The permissions for a file at `target`: those that it has, else those of any new file."""
+    try:
+        return target.stat().st_mode & 0o7777
+    except FileNotFoundError:
+        mask = os.umask(0)
+        os.umask(mask)
+        return 0o666 & ~mask
+
+
+def _held(edit: Mapping[str, Any]) -> float:
+    """How many steps an edit was held; it lasts to the end if `steps` is None."""
+    steps = edit.get("steps", 0)
+    return float("inf") if steps is None else steps
+
+
 def _frozen(value: Any) -> np.ndarray:
     array = np.asarray(value).view()
-    if array.dtype == object:
+    if array.dtype.kind not in "biufc":
         raise RnnlabError(f"Trace: only numbers can be recorded, got {value!r}.")
     array.flags.writeable = False
     return array

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Any
 
 import numpy as np
@@ -31,12 +32,12 @@ class Column:
         ([[2.0, -2.0], [4.0, -4.0]], tensor([ 4., -4.]))
     """
 
-    def __init__(self) -> None:
+    def __init__(self, like: Any = None) -> None:
         self._chunks: list[np.ndarray] = []
         self._starts: list[int] = []
         self._stored = 0
         self._pending: list[Any] = []
-        self._like: Any = None
+        self.like = like
 
     def __len__(self) -> int:
         return self._stored + len(self._pending)
@@ -46,27 +47,14 @@ class Column:
         """Bytes held in arrays (rows still gathered are not counted)."""
         return sum(chunk.nbytes for chunk in self._chunks)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one row; () for numbers."""
-        return tuple(self._like.shape) if isinstance(self._like, Tensor) else ()
-
-    def fits(self, value: Any) -> bool:
-        """Whether `value` can be the next row."""
-        if self._like is None:
-            return True
-        if isinstance(self._like, Tensor):
-            return isinstance(value, Tensor) and value.shape == self._like.shape
-        return not isinstance(value, Tensor)
-
-    def describe(self) -> str:
-        like = self._like
-        return f"shape {tuple(like.shape)}" if isinstance(like, Tensor) else "a number"
-
     def append(self, value: Any) -> None:
         """Add a row. A tensor is kept, not copied: the caller must not change it in place."""
-        if self._like is None:
-            self._like = value
+        if not isinstance(value, Tensor):
+            check_recordable(value)
+            if self._pending and type(value) is not type(self._pending[-1]):
+                self._flush()  # 1 and 1.0 are kept apart, each in an array of its kind
+        if self.like is None:
+            self.like = value
         self._pending.append(value)
         if len(self._pending) >= PENDING:
             self._flush()
@@ -75,62 +63,89 @@ class Column:
         """Add many rows at once; the tensor `(n, …)` must not be changed afterwards."""
         if not len(rows):
             return
-        if self._like is None:
-            self._like = rows[0]
+        if self.like is None:
+            self.like = rows[0]
         self._flush()
         self._store(as_numpy(rows))
 
-    def truncate(self, length: int) -> None:
-        """Forget all rows from `length` on."""
-        while len(self) > length and self._pending:
-            self._pending.pop()
-        while self._chunks and self._starts[-1] >= length:
+    def cut(self, length: int) -> list[np.ndarray]:
+        """Forget all rows from `length` on, and return them for `paste`."""
+        self._flush()
+        cut: list[np.ndarray] = []
+        while self._chunks and self._starts[-1] + len(self._chunks[-1]) > length:
+            keep = max(0, length - self._starts[-1])
+            cut.append(self._chunks[-1][keep:])
+            if keep:
+                self._chunks[-1] = self._chunks[-1][:keep]
+                break
             self._chunks.pop()
             self._starts.pop()
-        if self._stored > length:
-            self._chunks[-1] = self._chunks[-1][: length - self._starts[-1]]
-            self._stored = length
+        self._stored = min(self._stored, length)
+        return cut[::-1]
+
+    def paste(self, pieces: list[np.ndarray]) -> None:
+        """Put rows that `cut` returned, or that were saved, at the end."""
+        self._flush()
+        for rows in pieces:
+            self._store(rows)
+
+    def pieces(self) -> list[np.ndarray]:
+        """Everything, in as many arrays as there are kinds of numbers."""
+        self._flush()
+        found: list[list[np.ndarray]] = []
+        for chunk in self._chunks:
+            if found and found[-1][0].dtype == chunk.dtype:
+                found[-1].append(chunk)
+            else:
+                found.append([chunk])
+        return [np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in found]
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Rows start … stop as one array."""
         self._flush()
-        parts = [
-            chunk[max(0, start - first) : stop - first]
-            for first, chunk in zip(self._starts, self._chunks, strict=True)
-            if first < stop and first + len(chunk) > start
-        ]
-        if len(parts) == 1:
-            return parts[0]
-        return np.concatenate(parts) if parts else self._empty()
+        first = max(0, bisect_right(self._starts, start) - 1)
+        parts: list[np.ndarray] = []
+        for begin, chunk in zip(self._starts[first:], self._chunks[first:], strict=True):
+            if begin >= stop:
+                break
+            part = chunk[max(0, start - begin) : stop - begin]
+            if len(part):
+                parts.append(part)
+        rows = parts[0].view() if len(parts) == 1 else None
+        if rows is None:
+            rows = np.concatenate(parts) if parts else self._empty()
+        rows.flags.writeable = False
+        return rows
 
     def row(self, index: int) -> Any:
         """One row as it was given: a tensor of the same dtype on the same device, or a number."""
         if index >= self._stored:
             return self._pending[index - self._stored]
-        at = np.searchsorted(self._starts, index, side="right") - 1
+        at = bisect_right(self._starts, index) - 1
         value = self._chunks[at][index - self._starts[at]]
-        like = self._like
+        like = self.like
         if isinstance(like, Tensor):
             return torch.tensor(value).to(device=like.device, dtype=like.dtype)
         return value.item()
 
     def _empty(self) -> np.ndarray:
-        like = self._like
-        return np.empty((0, *(like.shape if isinstance(like, Tensor) else ())), np.float32)
+        if isinstance(self.like, Tensor):
+            return as_numpy(torch.empty((0, *self.like.shape), dtype=self.like.dtype))
+        return np.empty((0,), np.float64)
 
     def _flush(self) -> None:
         if not self._pending:
             return
-        if isinstance(self._like, Tensor):
+        if isinstance(self.like, Tensor):
             rows = as_numpy(torch.stack(self._pending))
         else:
             rows = np.asarray(self._pending)
-            if rows.dtype == object:
-                raise RnnlabError(f"cannot record {self._pending[-1]!r}: it is not a number.")
         self._store(rows)
         self._pending = []
 
     def _store(self, rows: np.ndarray) -> None:
+        if not len(rows):
+            return
         self._starts.append(self._stored)
         self._chunks.append(rows)
         self._stored += len(rows)
@@ -144,6 +159,19 @@ class Column:
             last = self._chunks.pop()
             self._starts.pop()
             self._chunks[-1] = np.concatenate([self._chunks[-1], last])
+
+
+def recordable(value: Any) -> bool:
+    """Whether `value` is a tensor or a number that numpy can hold exactly."""
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    return isinstance(value, (Tensor, float, complex, np.number, np.bool_))
+
+
+def check_recordable(value: Any, name: str = "it") -> None:
+    """Raise unless `value` can be a row."""
+    if not recordable(value):
+        raise RnnlabError(f"Session: {name} is {value!r}, which is not a number to be recorded.")
 
 
 def as_numpy(value: Any) -> np.ndarray:

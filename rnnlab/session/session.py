@@ -1,63 +1,45 @@
-"""Session: a recurrent model under a stepping engine that records, rewinds and branches."""
+"""Session: a recurrent model under a stepping engine that records, rewinds, edits and branches."""
 
 from __future__ import annotations
 
-import sys
-import threading
+import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rnnlab.cells.base import describe
 from rnnlab.errors import RnnlabError
-from rnnlab.fingerprint import fingerprint, weights
-from rnnlab.nested import State, fill, map_leaves, named_leaves
-from rnnlab.recur import AT_INIT, Recur, recurs
-from rnnlab.session.columns import as_numpy
-from rnnlab.session.timeline import Branch
-from rnnlab.trace import Trace
+from rnnlab.session import commands as c
+from rnnlab.session.feeding import Feeding, joined
+from rnnlab.session.stepping import Stepper, short
 
 
-@dataclass(frozen=True)
-class Moved:
-    """What subscribers are told: the session stands at step `t` of `branch`.
-
-    Steps `start + 1 … stop` of that branch are new; none are if `start == stop`.
-    """
-
-    branch: str
-    t: int
-    start: int
-    stop: int
-
-
-class Session:
+class Session(Feeding):
     """Feeds a recurrent model step by step, records everything, and can go back.
 
     The session drives the model itself: the model's running states are those of the session's
     place on the timeline. Steps run without gradients. The timeline is a tree: stepping from the
-    past forks a branch, `reset` starts a new run, and nothing recorded is ever overwritten.
+    past forks a branch, an edit begins one, `reset` starts a new run, and nothing recorded is ever
+    overwritten. Every command is data: `log` lists them, `undo` and `redo` walk along them.
 
     Args:
         model: a Recur, a Chain, any `nn.Module` with Recurs inside, or a cell of the library.
         encode: turns what `step` is given into the model's input; left out, arrays and lists
             become tensors of the model's dtype and device.
-        decode: turns the model's output into what is shown for it: a dict label → number.
+        decode: turns the model's output into what `output` returns for it: a dict label → number.
         allow_nonfinite: accept steps that take or produce NaN or infinity.
 
     Attributes:
         model: the model.
         t: how many steps of the current branch lie before the current place.
         branches: the names of all branches, oldest first.
+        log: every command so far.
 
     Raises:
-        RnnlabError: a model without state (at construction). From a step: an input that the model
-            refuses, any exception inside the model (as its cause), or a result that is not finite.
-            The session then stands exactly where it stood.
+        RnnlabError: a model without state (at construction). From a command: an input that the
+            model refuses, any exception inside the model (as its cause), a result that is not
+            finite, a name or place that is not there. The session then stands where it stood.
 
     Example:
         >>> import rnnlab as rl
@@ -81,236 +63,20 @@ class Session:
         *,
         allow_nonfinite: bool = False,
     ) -> None:
-        if not recurs(model) and callable(getattr(model, "initial_state", None)):
-            model = Recur(model)
-        self._recurs = [recur for _, recur in recurs(model)]
-        self._paths = [path for path, _ in recurs(model)]
-        if not self._recurs:
-            raise RnnlabError(
-                f"Session: {_short(model)} has no state to step through. Give a Recur, a Chain "
-                "with one inside, or Recur(cell, init) around a cell function of your own."
-            )
-        self.model = model
-        self.encode = encode
+        super().__init__(Stepper(model, encode, allow_nonfinite))
         self.decode = decode
-        self.allow_nonfinite = allow_nonfinite
-        self._lock = threading.RLock()
-        self._subscribers: list[Callable[[Moved], None]] = []
-        self._weights = list(weights(model).values())
-        self._versions: list[int] = []
-        self._fingerprint: dict[str, str] = {}
-        self._branches: dict[str, Branch] = {}
-        self._begin("main")
-
-    # where we are
 
     @property
-    def t(self) -> int:
-        return self._t
+    def model(self) -> Any:
+        return self._stepper.model
 
     @property
-    def branch_name(self) -> str:
-        """The name of the current branch."""
-        return self._branch.name
-
-    @property
-    def branches(self) -> tuple[str, ...]:
-        return tuple(self._branches)
-
-    @property
-    def origin(self) -> str:
-        """The branch on which the current step was recorded: this one, or one that it forked from.
-
-        At a fork, and at t = 0, it is the branch that lends the place.
-        """
-        lineage = list(self._branch.lineage())
-        return next((b.name for b, stop in lineage if b.fork < self._t <= stop), lineage[-1][0].name)
-
-    def shared(self, a: str, b: str) -> int:
-        """How many steps two branches have in common."""
-        ours = {branch.name: stop for branch, stop in self._find(a).lineage()}
-        theirs = self._find(b).lineage()
-        common = (min(stop, ours[c.name]) for c, stop in theirs if c.name in ours)
-        return max(common, default=0)
-
-    def length(self, branch: str | None = None) -> int:
-        """Steps recorded on a branch (the current one if none is named), shared past included."""
-        return len(self._find(branch))
+    def allow_nonfinite(self) -> bool:
+        return self._stepper.allow_nonfinite
 
     def __repr__(self) -> str:
         place = f"step {self.t} of {self.length()}, branch {self.branch_name!r}"
-        return f"Session({_short(self.model)}, {place})"
-
-    def states(self) -> dict[str, Any]:
-        """The states at the current place, by name."""
-        found: dict[str, Any] = {}
-        for path, recur, state in zip(self._paths, self._recurs, self._states, strict=True):
-            found |= _named(path, recur, recur.init if state is AT_INIT else state)
-        return found
-
-    def trace(self, branch: str | None = None) -> Trace:
-        """The recording of a whole branch (the current one if none is named)."""
-        with self._lock:
-            line = self._find(branch)
-            length = len(line)
-            names = line.recorded()
-            arrays = {name: line.read(name, 0, length) for name in names}
-            initial: dict[str, np.ndarray] = {}
-            for name, value in self.initial(line.name).items():
-                rows = arrays.setdefault(name, np.empty((0, *value.shape), value.dtype))
-                wider = len(line) and rows.ndim - 1 > value.ndim
-                initial[name] = np.broadcast_to(value, rows.shape[1:]) if wider else value
-            labels = line.all_labels()
-            return Trace(
-                arrays,
-                initial=initial,
-                labels=[label or "" for label in labels] if any(labels) else None,
-                weights=line.all_weights(),
-            )
-
-    def recorded(self, branch: str | None = None) -> dict[str, tuple[int, ...]]:
-        """What a branch records: name → shape of one row. Empty before the first step."""
-        return {name: column.shape for name, column in self._find(branch).recorded().items()}
-
-    def initial(self, branch: str | None = None) -> dict[str, np.ndarray]:
-        """The states before the first step of a branch's run, by name."""
-        entry = self._find(branch).root.entry
-        found: dict[str, np.ndarray] = {}
-        for path, recur, state in zip(self._paths, self._recurs, entry, strict=True):
-            leaves = _named(path, recur, state).items()
-            found |= {name: as_numpy(leaf) for name, leaf in leaves}
-        return found
-
-    def read(
-        self, name: str, start: int = 0, stop: int | None = None, branch: str | None = None
-    ) -> np.ndarray:
-        """Rows of one recorded array for the steps start + 1 … stop, without touching the rest."""
-        with self._lock:
-            line = self._find(branch)
-            if name not in line.recorded():
-                known = ", ".join(line.recorded()) or "nothing yet"
-                raise RnnlabError(f"Session: {name!r} is not recorded; there is: {known}.")
-            return line.read(name, start, len(line) if stop is None else stop)
-
-    # feeding
-
-    def step(self, *inputs: Any, label: str | None = None) -> Any:
-        """Feed one input, record what came of it, and return the model's output.
-
-        From the past of a branch this forks a new one, which becomes the current branch.
-        """
-        with self._lock:
-            y = self._step(inputs, label)
-            self._tell(self._t - 1, self._t)
-            return y
-
-    def run(self, xs: Iterable[Any]) -> Any:
-        """Feed a sequence; returns the outputs, one tensor `(T, …)` for a tensor, else a list.
-
-        If one element is refused, the session stands where it stood before the first.
-        """
-        with self._lock:
-            branch, t, known = self._branch, self._t, dict(self._branches)
-            length, ys = len(branch), []
-            try:
-                for x in xs:
-                    ys.append(self._step((x,), None))
-            except BaseException:
-                branch.truncate(length)
-                self._branches = known
-                self._enter(branch, t)
-                raise
-            self._tell(t, t + len(ys))
-            whole = isinstance(xs, (Tensor, np.ndarray)) and ys and isinstance(ys[0], Tensor)
-            return torch.stack(ys) if whole else ys
-
-    def _step(self, inputs: tuple[Any, ...], label: str | None) -> Any:
-        if self.encode is not None:
-            if label is None and len(inputs) == 1 and isinstance(inputs[0], (str, int)):
-                label = str(inputs[0])
-            try:
-                encoded = self.encode(*inputs)
-            except Exception as error:
-                raise _refused("encode", error) from error
-            inputs = encoded if isinstance(encoded, tuple) else (encoded,)
-        xs = tuple(self._as_input(x) for x in inputs)
-        self._install()
-        try:
-            with torch.no_grad():
-                y = map_leaves(_own, self.model(*xs))
-            after = [recur.__dict__["_state"] for recur in self._recurs]
-            row = self._row(xs, after, y)
-            if not self.allow_nonfinite:
-                self._check_finite(row)
-            branch = self._branch
-            if self._t < len(branch):
-                branch = self._fork(self._unused(f"{branch.root.name}@{self._t}"))
-            self._mark_weights(branch)
-            branch.append(row, self._layout(after), label)
-        except RnnlabError:
-            self._install()
-            raise
-        except Exception as error:
-            self._install()
-            raise _refused(_short(self.model), error) from error
-        except BaseException:
-            self._install()
-            raise
-        self._branches[branch.name] = branch
-        self._branch = branch
-        self._states = after
-        self._t += 1
-        return map_leaves(_own, y)
-
-    def _as_input(self, x: Any) -> Any:
-        if isinstance(x, Tensor):
-            return x.detach().clone()
-        tokens = isinstance(self.model, nn.Sequential) and isinstance(self.model[0], nn.Embedding)
-        if isinstance(x, (int, float)) and not isinstance(x, bool) and not tokens:
-            return x
-        array = np.asarray(x) if not isinstance(x, (str, bytes)) else None
-        if array is None or array.dtype.kind not in "fiub":
-            raise RnnlabError(
-                f"Session: cannot turn {describe(x)} into an input. Give a tensor, an array or a "
-                "list of numbers, or make the session with an encode function."
-            )
-        like = next((w for w in self._weights if w.is_floating_point()), None)
-        dtype = torch.get_default_dtype() if like is None else like.dtype
-        integers = tokens and array.dtype.kind in "iu"
-        device = None if like is None else like.device
-        return torch.tensor(array, dtype=torch.int64 if integers else dtype, device=device)
-
-    def _row(self, xs: tuple[Any, ...], after: list[State], y: Any) -> dict[str, Any]:
-        row = dict(named_leaves(xs[0] if len(xs) == 1 else xs, "x"))
-        for path, recur, state in zip(self._paths, self._recurs, after, strict=True):
-            row |= _named(path, recur, state)
-        row |= named_leaves(y, "y")
-        return row
-
-    def _layout(self, after: list[State]) -> list[State]:
-        return [
-            fill(state, iter(_named(path, recur, state)))
-            for path, recur, state in zip(self._paths, self._recurs, after, strict=True)
-        ]
-
-    def _check_finite(self, row: dict[str, Any]) -> None:
-        for name, value in row.items():
-            if not bool(torch.isfinite(torch.as_tensor(value)).all()):
-                what = "the input has" if name.startswith("x") else f"the step gave {name}"
-                raise RnnlabError(
-                    f"Session: {what} values that are not finite (NaN or infinity). Nothing was "
-                    "recorded. Session(model, allow_nonfinite=True) accepts them."
-                )
-
-    def _mark_weights(self, branch: Branch) -> None:
-        """Note the weights' fingerprint where a branch begins and where they have changed."""
-        now = [weight._version for weight in self._weights]
-        if now != self._versions:
-            self._versions = now
-            self._fingerprint = fingerprint(self.model)
-        last = next((b.weights[-1][1] for b, _ in branch.lineage() if b.weights), None)
-        if last is not self._fingerprint:
-            branch.weights.append((len(branch), self._fingerprint))
+        return f"Session({short(self.model)}, {place})"
 
     # moving
 
@@ -319,16 +85,19 @@ class Session:
 
         The old run stays, as a branch; a run without a step yet is simply begun again.
         """
-        with self._lock:
+        with self._lock, self._doing(c.Reset()) as change:
             branch = self._branch
             blank = branch.parent is None and len(branch) == 0
-            self._begin(branch.name if blank else self._unused("run 2", "run {}"))
-            self._tell()
+            blank = blank and all(b.parent is not branch for b in self._branches.values())
+            if blank:
+                change.known = dict(self._branches)
+            self._root(branch.name if blank else self._unused("run 2", "run {}"))
+        self._tell()
 
     def rewind(self, t: int) -> None:
         """Go to the place after step t of the current branch; every state is put back exactly."""
         with self._lock:
-            self._go(self._branch, t)
+            self._go(c.Rewind(t), None, t)
 
     def back(self, steps: int = 1) -> None:
         """Go back along the current branch."""
@@ -347,14 +116,15 @@ class Session:
                 raise RnnlabError(
                     f"Session: there is a branch {name!r} already; checkout({name!r}) goes to it."
                 )
-            self._branch = self._branches[name] = self._fork(name)
+            with self._doing(c.MakeBranch(name)):
+                self._add(self._fork(self._branch, self._t, name))
+                self._enter(self._branches[name], self._t)
             self._tell()
 
     def checkout(self, name: str, t: int | None = None) -> None:
         """Go to a branch: to its end, or to the place after its step t."""
         with self._lock:
-            branch = self._find(name)
-            self._go(branch, len(branch) if t is None else t)
+            self._go(c.Checkout(name, t), name, t)
 
     def _shift(self, steps: int) -> None:
         with self._lock:
@@ -365,118 +135,242 @@ class Session:
                     f"Session: step {self._t} of {len(self._branch)} on {self.branch_name!r}: "
                     f"{abs(steps)} more would pass {where}."
                 )
-            self._go(self._branch, t)
+            self._go(c.Rewind(t), None, t)
 
-    def _go(self, branch: Branch, t: int) -> None:
+    def _go(self, command: c.Command, name: str | None, t: int | None) -> None:
+        branch = self._find(name)
+        t = len(branch) if t is None and name is not None else t
         if isinstance(t, bool) or not isinstance(t, (int, np.integer)):
             raise RnnlabError(f"Session: t must be a whole number of steps, got {t!r}.")
         if not 0 <= t <= len(branch):
             raise RnnlabError(
                 f"Session: branch {branch.name!r} has steps 0 to {len(branch)}, there is no {t}."
             )
-        self._enter(branch, int(t))
+        if (branch, t) == (self._branch, self._t):
+            self._enter(branch, t)
+        else:
+            with self._doing(command):
+                self._enter(branch, int(t))
         self._tell()
 
-    def _begin(self, name: str) -> None:
-        """Enter a new run: its root holds the initial states as they are now."""
-        entry = [map_leaves(_own, recur.init) for recur in self._recurs]
-        self._branches[name] = Branch(name, entry, self._layout(entry))
-        self._enter(self._branches[name], 0)
+    # editing
 
-    def _fork(self, name: str) -> Branch:
-        return Branch(
-            name, self._branch.states(self._t), self._branch.layout, self._branch, self._t
-        )
+    def poke(self, name: str, unit: Any = None, value: Any = 0.0) -> None:
+        """Set a unit of a state, or several, or all, and go on from there in a new branch.
 
-    def _enter(self, branch: Branch, t: int) -> None:
-        states = branch.states(t)
-        if t == 0:  # an untouched initial state is the model's own, not a copy of it
-            states = [
-                AT_INIT if _same(state, recur.init) else state
-                for state, recur in zip(states, self._recurs, strict=True)
-            ]
-        self._branch, self._t, self._states = branch, t, states
-        self._install()
+        Args:
+            name: the state: `"0.h"`.
+            unit: a unit, several, a slice, or None for all.
+            value: a number, one for each unit, or a function of what is there now (a tensor); its
+                result is what is logged.
 
-    def _install(self) -> None:
-        """Let the model's running states be those of the session's place."""
-        for recur, state in zip(self._recurs, self._states, strict=True):
-            if recur.__dict__["_state"] is not state:
-                recur._advance(state, None)
+        A poke that changes nothing does nothing.
 
-    def _find(self, name: str | None) -> Branch:
-        if name is None:
-            return self._branch
-        if name not in self._branches:
-            raise RnnlabError(
-                f"Session: no branch {name!r}. There are: {', '.join(self._branches)}."
-            )
-        return self._branches[name]
-
-    def _unused(self, name: str, numbered: str | None = None) -> str:
-        numbered = numbered or f"{name} ({{}})"
-        count = 2
-        while name in self._branches:
-            name = numbered.format(count)
-            count += 1
-        return name
-
-    # being watched
-
-    def subscribe(self, callback: Callable[[Moved], None]) -> Callable[[], None]:
-        """Call `callback` after every change; returns a function that ends it.
-
-        An exception in a callback is reported on standard error and breaks neither the step nor
-        the other subscribers.
+        Example:
+            >>> import torch, rnnlab as rl
+            >>> s = Session(rl.Recur(lambda h, x: (h + x, h), torch.zeros(2)))
+            >>> y = s.step(torch.ones(2))
+            >>> s.poke("h", 1, 5.0)
+            >>> s.branch_name, s.states()["h"].tolist()
+            ('main@1 h[1]=5', [1.0, 5.0])
         """
-        self._subscribers.append(callback)
+        with self._lock:
+            self._edit(self._poke(name, unit, value))
+            self._tell()
 
-        def unsubscribe() -> None:
-            if callback in self._subscribers:
-                self._subscribers.remove(callback)
+    def clamp(self, name: str, units: Any, value: Any, steps: int | None = None) -> None:
+        """Hold units of a state, or of a gate, at a value for the next `steps` steps.
 
-        return unsubscribe
+        A state is held from here on: now, and after each of the steps. A gate (`"0.f"`) is held
+        inside the step, so that all that depends on it sees it; this needs a cell of the library.
 
-    def _tell(self, start: int | None = None, stop: int | None = None) -> None:
-        start = self._t if start is None else start
-        moved = Moved(self.branch_name, self._t, start, start if stop is None else stop)
-        for callback in tuple(self._subscribers):
-            try:
-                callback(moved)
-            except Exception:
-                sys.excepthook(*sys.exc_info())
+        Args:
+            name: the state or gate.
+            units: a unit, several, a slice, or None for all.
+            value: a number, or one for each unit.
+            steps: for how many steps; None to the end.
+
+        Example:
+            >>> import rnnlab as rl
+            >>> s = Session(rl.LSTM(1, 2))
+            >>> s.clamp("f", None, 1.0, steps=3)
+            >>> s.branch_name
+            'main@0 f=1 for 3'
+        """
+        with self._lock:
+            self._edit(self._clamp(name, units, value, steps))
+            self._tell()
+
+    def transplant(self, name: Any, from_branch: str, t: int) -> None:
+        """Put a state of step t of another branch in the place of the one here.
+
+        Args:
+            name: a state, several, or None for all.
+            from_branch: the branch to take it from.
+            t: its step.
+        """
+        with self._lock:
+            self._edit(self._transplant(name, from_branch, t))
+            self._tell()
+
+    def switch(self, edit: int, on: bool) -> None:
+        """Switch an edit of the current line off, or on: everything after it is computed anew.
+
+        `edits` numbers them. The current line gives way to the one that was fed the same inputs
+        with, or without, the edit; where that one was recorded already, it is that recording.
+        """
+        with self._lock:
+            with self._doing(c.Switch(edit, bool(on))):
+                self._switch(edit, bool(on))
+            self._tell()
+
+    def refeed(self, branch: str | None = None, steps: int | None = None) -> None:
+        """Feed what followed this place on a branch: the one that this one forked from.
+
+        Args:
+            branch: the branch whose inputs to feed from its step t on.
+            steps: how many of them; all if left out.
+        """
+        with self._lock:
+            if branch is None and self._branch.parent is None:
+                raise RnnlabError(f"Session: {self._branch.name!r} was not forked; name a branch.")
+            line = self._find(branch) if branch is not None else self._branch.parent
+            assert line is not None
+            t, left = self._t, len(line) - self._t
+            if steps is None:
+                steps = max(left, 0)
+            if not isinstance(steps, int) or not 0 <= steps <= left:
+                raise RnnlabError(
+                    f"Session: {line.name!r} has {max(left, 0)} steps after step {t}, "
+                    f"not {steps!r}."
+                )
+            with self._doing(c.Refeed(line.name, steps)):
+                self._refeed(line, t, t + steps)
+            self._tell(t)
+
+    # the log
+
+    def undo(self) -> None:
+        """Take back the last command: the place and the branches are as they were before it."""
+        with self._lock:
+            self._undo()
+            self._tell()
+
+    def redo(self) -> None:
+        """Do again what `undo` took back."""
+        with self._lock:
+            self._redo()
+            self._tell()
+
+    def do(self, command: c.Command) -> Any:
+        """Carry out a command of a log; a Step returns the output, a Run all of them."""
+        with self._lock:
+            match command:
+                case c.Step(inputs, label):
+                    y = self._step(inputs, label)
+                    self._tell(self._t - 1)
+                    return y
+                case c.Run(inputs, labels):
+                    t = self._t
+                    one = len(inputs) == 1 and isinstance(inputs[0], Tensor)
+                    fed = inputs[0] if one else list(zip(*inputs, strict=True))
+                    with self._doing(None, run=True):
+                        ys = self._feed(fed, labels)
+                    self._tell(t)
+                    return joined(ys, one, one)
+                case c.Poke() | c.Clamp() | c.Transplant():
+                    self._edit(command)
+                    return self._tell()
+                case c.Rewind(t):
+                    return self.rewind(t)
+                case c.Checkout(name, t):
+                    return self.checkout(name, t)
+                case c.MakeBranch(name):
+                    return self.branch(name)
+                case c.Switch(edit, on):
+                    return self.switch(edit, on)
+                case c.Refeed(branch, steps):
+                    return self.refeed(branch, steps)
+                case c.Reset():
+                    return self.reset()
+        raise RnnlabError(f"Session: {command!r} is not a command.")
+
+    # looking for something
+
+    def backtrack(self, predicate: Callable[[Any, int], bool]) -> int | None:
+        """The last step at which something held, at or before the current place.
+
+        Args:
+            predicate: called with the Trace up to here and t, from t downwards; or one of
+                `crossed`, `argmax_changed`, `differ`, which look at all steps at once.
+
+        Returns:
+            The step, to be given to `rewind`; None if it never held.
+
+        Example:
+            >>> import rnnlab as rl
+            >>> s = Session(rl.Recur(lambda h, x: (h + x, h), 0.0))
+            >>> ys = s.run([1, 1, -3, 1])
+            >>> s.backtrack(lambda trace, t: trace["h"][t - 1] > 0)
+            2
+        """
+        from rnnlab.session.backtrack import last
+
+        with self._lock:
+            return last(self, predicate)
+
+    # files
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the session to `path`: one npz file, replaced only when it is complete.
+
+        `encode` and `decode` are code and are not written; give them again to `load`.
+        """
+        from rnnlab.session.files import save
+
+        with self._lock:
+            save(self, path)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        model: Any,
+        encode: Callable[..., Any] | None = None,
+        decode: Callable[[Any], Any] | None = None,
+        *,
+        force: bool = False,
+    ) -> Session:
+        """Read what `save` wrote, for the model that it was made with.
+
+        Raises:
+            RnnlabError: the weights are others (the first parameter that differs is named), unless
+                `force`; the states do not fit; the file is no session, or of a newer version.
+        """
+        from rnnlab.session.files import load
+
+        return load(cls, path, model, encode, decode, force)
 
 
-def _named(path: str, recur: Recur, state: State) -> dict[str, Any]:
-    prefix = f"{path}." if path else ""
-    leaves = named_leaves(state, top=recur._state_names)
-    return {f"{prefix}{name}": leaf for name, leaf in leaves}
+def replay(
+    model: Any,
+    log: Iterable[c.Command],
+    encode: Callable[..., Any] | None = None,
+    decode: Callable[[Any], Any] | None = None,
+    *,
+    allow_nonfinite: bool = False,
+) -> Session:
+    """A new session on `model` in which all commands of a log are done again, bit for bit.
 
-
-def _own(value: Any) -> Any:
-    return value.detach().clone() if isinstance(value, Tensor) else value
-
-
-def _same(a: State, b: State) -> bool:
-    pairs = list(zip(named_leaves(a), named_leaves(b), strict=False))
-    return all(
-        type(x) is type(y) and x == y
-        if not isinstance(x, Tensor)
-        else isinstance(y, Tensor)
-        and x.dtype == y.dtype
-        and x.device == y.device
-        and torch.equal(x, y)
-        for (_, x), (_, y) in pairs
-    )
-
-
-def _refused(who: str, error: Exception) -> RnnlabError:
-    return RnnlabError(
-        f"Session: {who} failed with {type(error).__name__}: {error}. "
-        "The session stands where it stood."
-    )
-
-
-def _short(model: Any) -> str:
-    text = " ".join(repr(model).split())
-    return text if len(text) <= 80 else f"{text[:77]}…"
+    Example:
+        >>> import rnnlab as rl
+        >>> s = Session(rl.Recur(lambda h, x: (h + x, h), 0.0))
+        >>> ys = s.run([1, 2, 3])
+        >>> s.back()
+        >>> replay(s.model, s.log)
+        Session(Recur(<lambda>), step 2 of 3, branch 'main')
+    """
+    session = Session(model, encode, decode, allow_nonfinite=allow_nonfinite)
+    for command in list(log):
+        session.do(command)
+    return session

@@ -108,6 +108,10 @@ class QueueFeed:
         self._at[place] = position
         self.position = position
 
+    def at(self, place: tuple[str, int]) -> int | None:
+        """Where the queue stood at a place of the timeline, if that is known."""
+        return self._at.get(place)
+
     def place(self, place: tuple[str, int]) -> None:
         """The session moved: put the queue where it stood there, if that is known."""
         self.position = self._at.get(place, self.position)

@@ -114,20 +114,22 @@ def _flat(value: Any) -> int:
     return int(value.shape[-1]) if isinstance(value, Tensor) and value.dim() else 1
 
 
-def values(session: Session, lanes: Sequence[Lane], start: int, stop: int) -> np.ndarray:
+def values(
+    session: Session, lanes: Sequence[Lane], start: int, stop: int, branch: str | None = None
+) -> np.ndarray:
     """Rows start … stop − 1 as one float32 table; row 0 is the initial state, row r step r's.
 
     Of a batch, the first row is shown.
     """
     table = np.full((stop - start, sum(lane.units for lane in lanes)), np.nan, np.float32)
-    states, recorded = session.initial(), session.recorded()
+    states, recorded = session.initial(branch), session.recorded(branch)
     for lane in lanes:
         columns = slice(lane.offset, lane.offset + lane.units)
         if start == 0 and stop > 0 and lane.name in states:
-            table[0, columns] = _rows(np.asarray(states[lane.name])[None])[0]
+            table[0, columns] = flat_rows(np.asarray(states[lane.name])[None])[0]
         first = max(start, 1)
         if stop > first and lane.name in recorded:
-            rows = _rows(session.read(lane.name, first - 1, stop - 1))
+            rows = flat_rows(session.read(lane.name, first - 1, stop - 1, branch))
             shown = rows if lane.decode is None else lane.decode(rows)
             if shown.shape != (stop - first, lane.units):
                 raise RnnlabError(
@@ -138,7 +140,7 @@ def values(session: Session, lanes: Sequence[Lane], start: int, stop: int) -> np
     return table
 
 
-def _rows(array: np.ndarray) -> np.ndarray:
+def flat_rows(array: np.ndarray) -> np.ndarray:
     """`(n, …, U)` as `(n, U)`: numbers get a unit axis, of a batch the first row is taken."""
     if array.ndim == 1:
         return array[:, None]

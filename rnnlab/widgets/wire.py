@@ -98,6 +98,17 @@ class Wire:
         stop = self._session.length() + 1
         self._ship(lanes, max(0, min(stop - rows, self._session.t)), whole=True)
 
+    def other(self, branch: str) -> None:
+        """Send the newest rows of another branch, to be compared with the current one."""
+        lanes = self._lanes()
+        width = max(1, sum(lane.units for lane in lanes))
+        stop = self._session.length(branch) + 1
+        start = max(0, stop - max(1, min(SNAPSHOT_ROWS, SNAPSHOT_BYTES // (4 * width))))
+        rows = values(self._session, lanes, start, stop, branch)
+        place = {"branch": branch, "t": stop - 1, "length": stop - 1}
+        message = {"kind": "other", "start": start, "width": rows.shape[1], "place": place}
+        self._send(message, [rows.tobytes()])
+
     def close(self) -> None:
         """Send nothing more."""
         self._cancel()

@@ -18,7 +18,11 @@ PICTURES = ROOT / "notebooks" / "img"
 
 def main() -> None:
     PICTURES.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, Browser() as browser, Lab(Path(folder)) as lab:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Browser(viewport={"width": 1400, "height": 1500}) as browser,
+        Lab(Path(folder)) as lab,
+    ):
         notebook = "00_start_here.ipynb"
         shutil.copy(ROOT / "notebooks" / notebook, folder)
         page = NotebookPage(browser, lab, notebook)
@@ -30,10 +34,13 @@ def main() -> None:
         for _ in range(2):
             page.button("Back", within=explorer).click()
         page.page.locator('.rnnlab[data-t="6"]').first.wait_for()
+        page.execute("explorer.selection = {'units': [['0.h', 17], ['0.c', 23]], 'step': None}")
+        page.button("Fit plane", within=explorer).click()
+        explorer.get_by_text("Axes explain").wait_for()
         for theme in ("dark", "light"):
             page.theme(theme)
             page.page.wait_for_timeout(300)
-            explorer.locator(".rl-view canvas").hover(position={"x": 280, "y": 200})
+            explorer.locator(".rl-view canvas").first.hover(position={"x": 280, "y": 200})
             path = PICTURES / f"explorer-{theme}.png"
             page.screenshot(explorer, path)
             print(path.relative_to(ROOT))

@@ -32,6 +32,7 @@ def notebook(lab, browser, root):
     shutil.copy(root / "notebooks" / name, lab.root / name)
     page = NotebookPage(browser, lab, name)
     page.run_all()
+    page.page.set_default_timeout(20_000)
     yield page
     page.close()
     assert not page.errors
@@ -56,7 +57,7 @@ def wait(notebook, t):
 
 def column(explorer, t):
     """The pixels drawn for step t across the lane of h, as RGBA."""
-    canvas = explorer.locator(".rl-view canvas")
+    canvas = explorer.locator(".rl-view canvas").first
     return np.array(canvas.evaluate(COLUMN, [118, 62, t, 0.3]), np.uint8).reshape(-1, 4)
 
 
@@ -123,7 +124,7 @@ def test_hover_shows_the_exact_value(start_here):
     notebook, explorer = start_here
     notebook.button("Step", within=explorer).click()
     wait(notebook, 1)
-    canvas = explorer.locator(".rl-view canvas")
+    canvas = explorer.locator(".rl-view canvas").first
     canvas.hover(position={"x": 118 + 60, "y": 200})
     readout = explorer.locator(".rl-readout")
     readout.get_by_text("0.h").wait_for()
@@ -136,7 +137,7 @@ def test_a_step_made_in_code_appears_and_the_status_says_where(start_here):
     notebook, explorer = start_here
     notebook.execute("session.step(example.xs[0]); session.branch('mine'); None")
     wait(notebook, 1)
-    assert explorer.get_by_role("status").first.inner_text() == "step 1 of 1 · branch mine"
+    assert explorer.locator(".rl-status").inner_text() == "step 1 of 1 · branch mine"
 
 
 def test_keys_work_without_the_mouse(start_here):
@@ -168,7 +169,7 @@ def test_both_themes_are_drawn_in_their_own_colours(start_here):
     for theme in ("light", "dark"):
         notebook.theme(theme)
         notebook.page.wait_for_timeout(200)
-        mean[theme] = explorer.locator(".rl-view canvas").evaluate(BRIGHTNESS)
+        mean[theme] = explorer.locator(".rl-view canvas").first.evaluate(BRIGHTNESS)
     notebook.theme("light")
     assert mean["light"] > 150 > 90 > mean["dark"]
 
@@ -187,3 +188,49 @@ def test_the_view_is_back_after_a_reload(start_here):
     notebook.button("Back", within=again).click()
     wait(notebook, 7)
     assert notebook.execute("session.t") == "7"
+
+
+def test_a_unit_is_selected_inspected_and_poked_by_hand(start_here):
+    notebook, explorer = start_here
+    notebook.button("Run", within=explorer).click()
+    wait(notebook, 8)
+    canvas = explorer.locator(".rl-view canvas").first
+    canvas.click(position={"x": 118 + 150, "y": 200})
+    number = explorer.get_by_label(re.compile(r"^0\.h\[\d+\]: set to$"))
+    number.wait_for()
+    name, unit, step = notebook.execute(
+        "(lambda s: (*s['units'][0], s['step']))(explorer.selection)"
+    ).strip("()").split(", ")
+    assert name == "'0.h'"
+    explorer.get_by_text(re.compile(r"^i 0\.\d+")).wait_for()  # the gates of that step
+    number.fill("0.9")
+    number.press("Enter")
+    explorer.locator(".rl-status").filter(has_text=f"0.h[{unit}]=0.9").wait_for()
+    poked = notebook.execute(f"float(session.trace()['0.h'][{int(step) - 1}][{unit}])")
+    assert float(poked) == pytest.approx(0.9, abs=1e-7)
+    assert notebook.execute("session.t, session.length('main') >= 0") == "(8, True)"
+    explorer.locator(".rl-compare canvas").wait_for()
+    notebook.execute("explorer.selection = {'units': [], 'step': None, 'span': None}")
+    number.wait_for(state="detached")
+
+
+def test_two_displays_of_one_explorer_stay_in_step(start_here):
+    notebook, explorer = start_here
+    notebook.page.evaluate(
+        "() => window.jupyterapp.shell.currentWidget.content.activeCellIndex = 3"
+    )
+    notebook.page.evaluate(
+        """async () => {
+          const panel = window.jupyterapp.shell.currentWidget;
+          panel.content.activeCell.model.sharedModel.setSource("explorer");
+          await window.jupyterapp.commands.execute("notebook:run-cell");
+        }"""
+    )
+    both = notebook.page.locator(".rnnlab")
+    both.nth(1).wait_for()
+    notebook.button("Step", within=both.nth(1)).click()
+    for number in range(2):
+        notebook.page.wait_for_function(
+            "(n) => document.querySelectorAll('.rnnlab')[n].dataset.t === '1'", arg=number
+        )
+    assert notebook.execute("session.t") == "1"

@@ -297,3 +297,138 @@ def test_the_module_is_self_contained():
     assert text.count("export default") == 1
     names = re.findall(r"^(?:export )?(?:function|const|class) (\w+)", text, re.MULTILINE)
     assert len(names) == len(set(names)), "two parts define the same name"
+
+
+def press_all(page, *actions):
+    for action in actions:
+        page.press(action)
+    assert page.explorer.error == ""
+
+
+def test_a_branch_gets_the_name_given_or_a_readable_one(page):
+    page.press("step")
+    page.press("branch", name="mine")
+    page.press("branch", name="  ")
+    assert page.explorer.branches == ["main", "mine", "branch 2"]
+    page.press("checkout", branch="main")
+    assert page.explorer.session.branch_name == "main"
+    page.press("branch", name="mine")
+    assert "mine" in page.explorer.error
+
+
+def test_undo_and_redo(page):
+    press_all(page, "step", "step", "undo")
+    assert page.explorer.session.t == 1
+    page.press("redo")
+    assert page.explorer.session.t == 2
+
+
+def test_a_poke_forks_feeds_again_what_followed_and_keeps_the_old_run(page):
+    press_all(page, *["step"] * 6)
+    page.press("poke", step=2, name="0.h", unit=3, value=0.75)
+    session = page.explorer.session
+    assert page.explorer.error == ""
+    assert (session.t, session.branch_name) == (6, "main@2 0.h[3]=0.75")
+    new, old = session.trace(), session.trace("main")
+    np.testing.assert_array_equal(new["x"], old["x"])
+    assert new["0.h"][1, 3] == 0.75 != old["0.h"][1, 3]
+    assert not np.array_equal(new["0.h"][5], old["0.h"][5])
+    assert page.explorer.compared == "main"
+    other = [m for m in page.sent if m["kind"] == "other"][-1]
+    np.testing.assert_array_equal(table(other, 21)[1:, 3:11], old["0.h"])
+    page.press("step")
+    np.testing.assert_array_equal(session.trace()["x"][6], XS[6].astype(np.float32))
+
+
+def test_the_inspector_is_told_the_gates_of_the_step(page):
+    press_all(page, *["step"] * 4)
+    page.press("inspect", step=3)
+    told = [m for m in page.sent if m["kind"] == "inspected"][-1]
+    trace = page.explorer.session.trace()
+    cell = page.explorer.session.model[0].cell
+    state = torch.tensor(trace["0.h"][1]), torch.tensor(trace["0.c"][1])
+    expected = cell.gates(state, torch.tensor(trace["x"][2]))
+    assert set(told["gates"]["0"]) == {"i", "f", "g", "o"}
+    for gate, found in told["gates"]["0"].items():
+        np.testing.assert_allclose(found["values"], expected[gate].detach(), atol=1e-6)
+        assert found["sigmoid"] is (gate != "g")
+    page.press("inspect", step=9)
+    assert [m for m in page.sent if m["kind"] == "inspected"][-1]["gates"] == {}
+
+
+@pytest.mark.parametrize("by", ["first activity", "principal component", "time constant"])
+def test_units_can_be_put_in_order(page, by):
+    press_all(page, *["step"] * 8)
+    page.press("order", by=by)
+    assert page.explorer.error == ""
+    assert page.explorer.ordered_by == by
+    assert sorted(page.explorer.orders["0.h"]) == list(range(8))
+    rows = page.explorer.session.trace()["0.h"]
+    if by == "first activity":
+        size = np.abs(rows)
+        first = [np.flatnonzero(size[:, u] >= size[:, u].max() / 2)[0] for u in range(8)]
+        assert [first[u] for u in page.explorer.orders["0.h"]] == sorted(first)
+    page.press("order", by="index")
+    assert page.explorer.orders == {}
+
+
+def test_an_order_says_what_it_needs(open_page):
+    page = open_page(lambda: rl.explore(rl.RNN(3, 4), XS))
+    page.press("order", by="first activity")
+    assert page.explorer.error == (
+        "Explorer: an order by first activity needs at least 2 recorded steps."
+    )
+    press_all(page, "step", "step")
+    page.press("order", by="time constant")
+    assert page.explorer.error == (
+        "Explorer: no layer of this model has a forget gate f to order by."
+    )
+    assert page.explorer.ordered_by == "index"
+
+
+def test_the_plane_is_the_principal_one_and_says_what_it_was_fitted_to(page):
+    press_all(page, *["step"] * 8)
+    page.press("plane", name="0.h")
+    told = next(m for m in page.sent if m["kind"] == "plane")
+    rows = page.explorer.session.trace()["0.h"].astype(float)
+    values, vectors = np.linalg.eigh(np.cov(rows.T))
+    axes = np.array(told["axes"])
+    np.testing.assert_allclose(np.abs(axes @ vectors[:, [-1, -2]]), np.eye(2), atol=1e-6)
+    np.testing.assert_allclose(told["variance"], values[[-1, -2]] / values.sum(), rtol=1e-6)
+    assert all(axis[np.abs(axis).argmax()] > 0 for axis in axes)
+    assert told["fit"] == "steps 1 to 8 of main"
+
+
+def test_save_and_export_write_files_and_say_where(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    press_all(page, "step", "step", "save", "save")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "rnnlab-session-2.npz",
+        "rnnlab-session.npz",
+    ]
+    assert page.explorer.notice == (
+        "Saved as rnnlab-session-2.npz. rl.Session.load('rnnlab-session-2.npz', model) "
+        "opens it again."
+    )
+    again = rl.Session.load(tmp_path / "rnnlab-session.npz", page.explorer.session.model)
+    np.testing.assert_array_equal(again.trace()["0.h"], page.explorer.session.trace()["0.h"])
+
+
+def test_a_long_run_shows_progress_and_can_be_stopped(open_page):
+    page = open_page(lambda: rl.explore(model(), input_names="abc"))
+
+    async def run():
+        page.press("run", steps=100_000)
+        await asyncio.sleep(0)
+        while page.explorer.session.t < 50:
+            await asyncio.sleep(0)
+        assert page.explorer.running
+        assert 0 < page.explorer.progress < 1
+        page.press("pause")
+        await asyncio.sleep(0)
+        stopped = page.explorer.session.t
+        await asyncio.sleep(0.05)
+        return stopped
+
+    assert asyncio.run(run()) == page.explorer.session.t < 100_000
+    assert not page.explorer.running

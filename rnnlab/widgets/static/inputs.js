@@ -2,7 +2,9 @@ import { el } from "./dom.js";
 import { colorTable } from "./colors.js";
 
 /** The panel that holds the next input: sliders for a vector, or a queue of recorded rows. */
-export function inputPanel(model, { store, send }) {
+export function inputPanel(model, link) {
+  const { store } = link;
+  const send = (action, detail) => link.send(action, detail);
   const element = el("div", { className: "rl-input", role: "group", ariaLabel: "Input" });
   let kind = null;
   let current = { update() {} };

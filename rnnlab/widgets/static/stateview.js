@@ -1,17 +1,22 @@
 import { colorIndex, colorTable, niceLimit } from "./colors.js";
 
-// The state view: lanes of units × time on one time axis, drawn from a Store. `layout` and `locate`
-// are pure; `draw` paints. Cost: what is visible, never the length of the history.
+// The state view: lanes of units × time on one time axis, drawn from a Store. `layout`, `locate`
+// and the moves of the window are pure; `draw` paints. Cost: what is visible, never the history.
 
-const GUTTER = 118;
-const SCALE = 62;
+export const GUTTER = 118;
+export const SCALE = 62;
 const GAP = 22;
 const AXIS = 22;
+const WIDEST = 44;
+const NARROWEST = 1;
 
 const rowHeight = (units) => Math.max(1, Math.min(16, 168 / units, units <= 12 ? 14 : 168 / units));
 
+/** The window onto time: `column` pixels a row (null: as fits), from row `first` (null: follow). */
+export const FOLLOW = { column: null, first: null };
+
 /** Where everything goes: lanes with top and height, the plot's extent, the visible rows. */
-export function layout(lanes, place, width) {
+export function layout(lanes, place, width, view = FOLLOW) {
   let top = 16;
   const placed = lanes.map((lane) => {
     const height = Math.max(14, Math.round(rowHeight(lane.units) * lane.units));
@@ -21,13 +26,43 @@ export function layout(lanes, place, width) {
   });
   const plot = Math.max(80, width - GUTTER - SCALE);
   const rows = place.length + 1;
-  const column = Math.max(6, Math.min(44, plot / Math.max(rows, 10)));
+  const fitting = Math.max(6, Math.min(WIDEST, plot / Math.max(rows, 10)));
+  const column = view.column ?? fitting;
   const visible = Math.max(1, Math.floor(plot / column));
-  // follow the place: it stays visible, with the newest rows at the right edge if they fit
-  let last = Math.min(rows, Math.max(visible, place.t + 1));
-  if (rows <= visible) last = rows;
-  const first = Math.max(0, last - visible);
-  return { lanes: placed, left: GUTTER, plot, column, first, last, height: top - GAP + AXIS + 6 };
+  // following: the place stays visible, with the newest rows at the right edge if they fit
+  const followed = Math.max(0, Math.min(rows, Math.max(visible, place.t + 1)) - visible);
+  const first = clampFirst(view.first ?? followed, rows, visible);
+  const last = Math.min(rows, first + visible);
+  return { lanes: placed, left: GUTTER, plot, column, first, last, rows, visible,
+    height: top - GAP + AXIS + 6 };
+}
+
+const clampFirst = (first, rows, visible) =>
+  Math.max(0, Math.min(Math.round(first), Math.max(0, rows - visible)));
+
+/** The window after a zoom by `factor` that keeps the row under x where it is. */
+export function zoomed(at, factor, x) {
+  const column = Math.max(NARROWEST, Math.min(WIDEST, at.column * factor));
+  const under = at.first + (x - at.left) / at.column;
+  const first = under - (x - at.left) / column;
+  return { column, first: clampFirst(first, at.rows, Math.floor(at.plot / column)) };
+}
+
+/** The window moved by so many rows. */
+export function panned(at, rows) {
+  return { column: at.column, first: clampFirst(at.first + rows, at.rows, at.visible) };
+}
+
+/** The unit drawn at a slot of a lane, counted from the top. */
+export const unitAt = (lane, slot) => lane.order?.[slot] ?? slot;
+
+/** The slot in which a unit is drawn. */
+export const slotOf = (lane, unit) => (lane.order ? lane.order.indexOf(unit) : unit);
+
+/** The row at a horizontal position, also outside the lanes; clamped to what is visible. */
+export function rowAt(at, x) {
+  const row = at.first + Math.floor((x - at.left) / at.column);
+  return Math.max(at.first, Math.min(at.last - 1, row));
 }
 
 /** What lies under a point: lane, unit and row, or null. */
@@ -35,7 +70,7 @@ export function locate(at, x, y) {
   const lane = at.lanes.find((l) => y >= l.top && y < l.top + l.height);
   const row = at.first + Math.floor((x - at.left) / at.column);
   if (!lane || x < at.left || row >= at.last || row < at.first) return null;
-  return { lane, unit: Math.floor((y - lane.top) / lane.unitHeight), row };
+  return { lane, unit: unitAt(lane, Math.floor((y - lane.top) / lane.unitHeight)), row };
 }
 
 /** The label of a unit: the lane's own, or its index. */
@@ -46,35 +81,49 @@ export function laneLimit(lane, store) {
   return lane.limit ?? niceLimit(store.magnitude(lane.from, lane.from + lane.units));
 }
 
-export function draw(canvas, store, lanes, style, hover) {
+/** Colours and dashes that tell selected units apart, also without colour (Okabe & Ito 2008). */
+export const MARKS = [
+  ["#d55e00", []], ["#0072b2", [6, 3]], ["#009e73", [2, 2]], ["#cc79a7", [8, 3, 2, 3]],
+  ["#e69f00", [1, 2]], ["#56b4e9", [10, 4]], ["#7a6f00", [4, 4]], ["#666666", [2, 5]],
+];
+
+export const mark = (number) => MARKS[number % MARKS.length];
+
+/** Prepare a canvas for drawing in CSS pixels at the screen's resolution. */
+export function context(canvas, height) {
   const ratio = globalThis.devicePixelRatio || 1;
   const width = canvas.clientWidth;
-  const at = layout(lanes, store.place, width);
-  canvas.style.height = `${at.height}px`;
-  canvas.width = Math.round(width * ratio);
-  canvas.height = Math.round(at.height * ratio);
+  canvas.style.height = `${height}px`;
+  const [wide, high] = [Math.round(width * ratio), Math.round(height * ratio)];
+  if (canvas.width !== wide) canvas.width = wide;
+  if (canvas.height !== high) canvas.height = high;
   const g = canvas.getContext("2d");
   g.setTransform(ratio, 0, 0, ratio, 0, 0);
-  g.fillStyle = style.background;
-  g.fillRect(0, 0, width, at.height);
-  g.font = `11px ${style.font}`;
-  for (const lane of at.lanes) drawLane(g, store, at, lane, style, ratio);
-  drawTime(g, store, at, style);
-  if (hover) drawHover(g, at, hover, style);
-  return at;
+  g.setLineDash([]);
+  return g;
 }
 
-function drawLane(g, store, at, lane, style, ratio) {
+export function draw(canvas, store, at, style, { hover, selection }) {
+  const g = context(canvas, at.height);
+  g.fillStyle = style.background;
+  g.fillRect(0, 0, canvas.clientWidth, at.height);
+  for (const lane of at.lanes) drawLane(g, store, at, lane, style);
+  drawSelection(g, at, style, selection);
+  drawTime(g, store, at, style);
+  if (hover) drawHover(g, at, hover, style);
+}
+
+function drawLane(g, store, at, lane, style) {
   const limit = laneLimit(lane, store);
   const table = colorTable(style.theme, lane.kind);
   const columns = at.last - at.first;
   const image = new ImageData(columns, lane.units);
   const pixels = new Uint32Array(image.data.buffer);
-  for (let c = 0; c < columns; c++) {
-    const row = at.first + c;
-    for (let u = 0; u < lane.units; u++) {
-      const index = colorIndex(store.value(row, lane.from + u), lane.kind, limit);
-      if (index >= 0) pixels[u * columns + c] = table[index];
+  for (let slot = 0; slot < lane.units; slot++) {
+    const from = lane.from + unitAt(lane, slot);
+    for (let c = 0; c < columns; c++) {
+      const index = colorIndex(store.value(at.first + c, from), lane.kind, limit);
+      if (index >= 0) pixels[slot * columns + c] = table[index];
     }
   }
   const sheet = new OffscreenCanvas(columns, lane.units);
@@ -85,7 +134,7 @@ function drawLane(g, store, at, lane, style, ratio) {
   g.imageSmoothingEnabled = false;
   g.drawImage(sheet, at.left, lane.top, wide, lane.height);
   // what lies after the place is the recorded future: shown, but set back
-  const ahead = at.left + (store.place.t + 1 - at.first) * at.column;
+  const ahead = at.left + Math.max(0, store.place.t + 1 - at.first) * at.column;
   if (store.place.t < store.place.length && ahead < at.left + wide) {
     g.fillStyle = style.veil;
     g.fillRect(ahead, lane.top, at.left + wide - ahead, lane.height);
@@ -94,7 +143,7 @@ function drawLane(g, store, at, lane, style, ratio) {
   g.lineWidth = 1;
   g.strokeRect(at.left - 0.5, lane.top - 0.5, at.plot + 1, lane.height + 1);
   drawNames(g, at, lane, style);
-  drawScale(g, at, lane, limit, table, style, ratio);
+  drawScale(g, at, lane, limit, table, style);
 }
 
 function drawNames(g, at, lane, style) {
@@ -110,9 +159,9 @@ function drawNames(g, at, lane, style) {
   }
   g.textAlign = "right";
   const every = Math.max(1, Math.ceil(12 / lane.unitHeight));
-  const named = lane.labels ? 1 : every;
-  for (let u = 0; u < lane.units; u += Math.max(every, named)) {
-    g.fillText(unitLabel(lane, u), at.left - 6, lane.top + (u + 0.5) * lane.unitHeight, 34);
+  for (let slot = 0; slot < lane.units; slot += every) {
+    const text = unitLabel(lane, unitAt(lane, slot));
+    g.fillText(text, at.left - 8, lane.top + (slot + 0.5) * lane.unitHeight, 34);
   }
 }
 
@@ -135,11 +184,45 @@ function drawScale(g, at, lane, limit, table, style) {
   g.fillText(format(low), x + 12, lane.top + high - 4);
 }
 
-const format = (v) => String(Number(v.toPrecision(2))).replace("-", "−");
+/** Two significant digits, with a real minus sign. */
+export const format = (v) => String(Number(v.toPrecision(2))).replace("-", "−");
+
+function drawSelection(g, at, style, selection) {
+  (selection.units ?? []).forEach(([name, unit], number) => {
+    const lane = at.lanes.find((l) => l.name === name);
+    const slot = lane ? slotOf(lane, unit) : -1;
+    if (slot < 0 || slot >= lane.units) return;
+    const y = lane.top + (slot + 0.5) * lane.unitHeight;
+    g.fillStyle = mark(number)[0];
+    g.beginPath();
+    g.moveTo(at.left - 6, y - 4);
+    g.lineTo(at.left - 1, y);
+    g.lineTo(at.left - 6, y + 4);
+    g.fill();
+  });
+  const bottom = at.height - AXIS - 6;
+  const step = selection.step ?? -1;
+  if (step >= at.first && step < at.last) {
+    g.strokeStyle = style.text;
+    g.lineWidth = 1;
+    g.setLineDash([3, 3]);
+    g.strokeRect(at.left + (step - at.first) * at.column + 0.5, at.lanes[0].top - 8.5,
+      Math.max(3, at.column - 1), bottom - at.lanes[0].top + 12);
+    g.setLineDash([]);
+  }
+  if (!selection.span) return;
+  const [a, b] = selection.span.map((row) => at.left + (row - at.first) * at.column);
+  const from = Math.max(at.left, a);
+  const to = Math.min(at.left + at.plot, b + at.column);
+  if (to <= from) return;
+  g.fillStyle = style.span;
+  g.fillRect(from, at.lanes[0].top - 6, to - from, bottom - at.lanes[0].top + 6);
+}
 
 function drawTime(g, store, at, style) {
   const bottom = at.height - AXIS - 6;
-  const step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].find((s) => s * at.column >= 30) ?? 2000;
+  const step = [1, 2, 5].flatMap((m) => [1, 10, 100, 1e3, 1e4, 1e5, 1e6].map((d) => m * d))
+    .sort((a, b) => a - b).find((s) => s * at.column >= 34) ?? 5e6;
   g.textAlign = "center";
   g.textBaseline = "top";
   g.fillStyle = style.faint;
@@ -153,16 +236,17 @@ function drawTime(g, store, at, style) {
   const c = store.place.t - at.first;
   if (c < 0 || c >= at.last - at.first) return;
   const x = at.left + c * at.column;
+  const wide = Math.max(3, at.column);
   g.strokeStyle = style.accent;
   g.lineWidth = 2;
-  g.strokeRect(x, at.lanes[0].top - 3, at.column, bottom - at.lanes[0].top + 3);
+  g.strokeRect(x, at.lanes[0].top - 3, wide, bottom - at.lanes[0].top + 3);
   const label = String(store.place.t);
-  const wide = g.measureText(label).width + 8;
+  const room = g.measureText(label).width + 8;
   g.fillStyle = style.accent;
-  g.fillRect(x + at.column / 2 - wide / 2, bottom + 2, wide, 15);
+  g.fillRect(x + wide / 2 - room / 2, bottom + 2, room, 15);
   g.textAlign = "center";
   g.fillStyle = style.onAccent;
-  g.fillText(label, x + at.column / 2, bottom + 5);
+  g.fillText(label, x + wide / 2, bottom + 5);
 }
 
 function drawHover(g, at, hover, style) {
@@ -172,7 +256,7 @@ function drawHover(g, at, hover, style) {
   g.lineWidth = 1;
   g.strokeRect(
     at.left + (hover.row - at.first) * at.column + 0.5,
-    lane.top + hover.unit * lane.unitHeight + 0.5,
+    lane.top + slotOf(lane, hover.unit) * lane.unitHeight + 0.5,
     Math.max(2, at.column - 1),
     Math.max(2, lane.unitHeight - 1),
   );

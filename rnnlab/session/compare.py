@@ -1,0 +1,146 @@
+"""Two branches, or two sessions, side by side: how far apart, through which units, for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Any
+
+import numpy as np
+
+from rnnlab.errors import RnnlabError
+from rnnlab.session.session import Session
+from rnnlab.trace import Trace
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What `compare` found.
+
+    Attributes:
+        a, b: what was compared.
+        steps: `(n, 2)`: which step of a stands beside which step of b, counted from 1.
+        gaps: name → `(n, units)`: |a − b| per unit; the largest over a batch.
+        distance: name → `(n,)`: the root mean square of |a − b| over the units.
+    """
+
+    a: str
+    b: str
+    steps: np.ndarray
+    gaps: Mapping[str, np.ndarray]
+    distance: Mapping[str, np.ndarray]
+
+    def carriers(self, name: str, count: int = 5) -> list[tuple[int, float]]:
+        """The units that carry the difference: (unit, its share of the squared distance)."""
+        squares = (self.gaps[name].astype(float) ** 2).sum(axis=0)
+        total = squares.sum()
+        order = np.argsort(-squares, kind="stable")[:count]
+        return [(int(u), float(squares[u] / total) if total else 0.0) for u in order]
+
+    def begins(self, name: str, above: float = 0.0) -> int | None:
+        """The first aligned pair whose distance exceeds `above`: its position in `steps`."""
+        found = np.flatnonzero(self.distance[name] > above)
+        return int(found[0]) if len(found) else None
+
+    def dies_out(self, name: str, share: float = 0.01) -> int | None:
+        """The pair from which on the distance stays within `share` of its peak; None if never."""
+        distance = self.distance[name]
+        if not len(distance) or distance.max() == 0:
+            return 0 if len(distance) else None
+        large = np.flatnonzero(distance > share * distance.max())
+        after = int(large[-1]) + 1
+        return after if after < len(distance) else None
+
+    def __repr__(self) -> str:
+        lines = [f"Comparison({self.a!r}, {self.b!r}: {len(self.steps)} steps side by side)"]
+        for name, distance in self.distance.items():
+            if not len(distance):
+                continue
+            peak = int(distance.argmax())
+            if not distance[peak]:
+                lines.append(f"  {name}: equal")
+                continue
+            units = ", ".join(f"{unit} ({share:.0%})" for unit, share in self.carriers(name, 3))
+            end = self.dies_out(name)
+            until = "to the end" if end is None else f"until step {self.steps[end][0]}"
+            lines.append(
+                f"  {name}: at most {distance[peak]:.3g}, at step {self.steps[peak][0]}; "
+                f"units {units}; {until}"
+            )
+        return "\n".join(lines)
+
+
+def compare(session: Any, a: Any = None, b: Any = None, *, align: str = "step") -> Comparison:
+    """Two recordings side by side, and the distance between them, step by step.
+
+    Args:
+        session: the Session whose branches `a` and `b` are; or the first of two things to compare.
+        a: a branch; or, with `b` left out, what to compare `session` with.
+        b: the other branch. Sessions (their current branch) and Traces can be given as well.
+        align: "step": step t beside step t; "label": steps of the same label, in the same order.
+
+    Returns:
+        A `Comparison`: arrays per state and output, in the order of the recording.
+
+    Raises:
+        RnnlabError: nothing of the same shape, no labels to align by, a branch that is not there.
+
+    Example:
+        >>> import rnnlab as rl
+        >>> s = Session(rl.Recur(lambda h, x: (0.1 * h + x, h), 0.0))
+        >>> ys = s.run([1, 1, 1, 1, 1, 1])
+        >>> s.rewind(1)
+        >>> ys = s.run([2, 1, 1, 1, 1])
+        >>> compare(s, "main", "main@1")
+        Comparison('main', 'main@1': 6 steps side by side)
+          h: at most 1, at step 2; units 0 (100%); until step 5
+          y: at most 1, at step 3; units 0 (100%); until step 6
+    """
+    pair = (session, a) if b is None else (a, b)
+    known = session if isinstance(session, Session) else None
+    (name_a, one), (name_b, two) = (_recording(known, what) for what in pair)
+    names = [
+        name
+        for name in one.names
+        if name in two and one[name].shape[1:] == two[name].shape[1:] and name[:1] != "x"
+    ]
+    if not names:
+        raise RnnlabError(
+            f"compare: {name_a!r} and {name_b!r} record nothing of the same shape "
+            f"({', '.join(one.names) or 'nothing'}; {', '.join(two.names) or 'nothing'})."
+        )
+    steps = _aligned(one, two, align)
+    gaps = {}
+    for name in names:
+        gap = np.abs(_real(one[name])[steps[:, 0]] - _real(two[name])[steps[:, 1]])
+        gap = gap[:, None] if gap.ndim == 1 else gap
+        gaps[name] = gap.max(axis=tuple(range(1, gap.ndim - 1))) if gap.ndim > 2 else gap
+    distance = {name: np.sqrt((gap**2).mean(axis=1)) for name, gap in gaps.items()}
+    return Comparison(name_a, name_b, steps + 1, gaps, distance)
+
+
+def _recording(session: Session | None, what: Any) -> tuple[str, Trace]:
+    if isinstance(what, Trace):
+        return repr(what), what
+    if isinstance(what, Session):
+        return what.branch_name, what.trace()
+    if session is None or not isinstance(what, str):
+        raise RnnlabError(f"compare: give branches of a session, Sessions or Traces, not {what!r}.")
+    return what, session.trace(what)
+
+
+def _aligned(one: Trace, two: Trace, align: str) -> np.ndarray:
+    if align == "step":
+        return np.repeat(np.arange(min(len(one), len(two)))[:, None], 2, axis=1)
+    if align != "label":
+        raise RnnlabError(f"compare: align must be 'step' or 'label', not {align!r}.")
+    if one.labels is None or two.labels is None:
+        raise RnnlabError("compare: there are no labels to align by; align='step' needs none.")
+    blocks = SequenceMatcher(None, one.labels, two.labels, autojunk=False).get_matching_blocks()
+    pairs = [(i + k, j + k) for i, j, size in blocks for k in range(size)]
+    return np.array(pairs, dtype=int).reshape(-1, 2)
+
+
+def _real(rows: np.ndarray) -> np.ndarray:
+    return rows.astype(np.float64) if rows.dtype.kind in "biuf" else rows

@@ -1,0 +1,350 @@
+"""Edits: poke, clamp, transplant; switching them off and on again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnnlab.errors import RnnlabError
+from rnnlab.nested import State
+from rnnlab.recur import Recur
+from rnnlab.session.commands import Clamp, Edit, Poke, Transplant, plain, same
+from rnnlab.session.engine import Engine
+from rnnlab.session.holds import Hold, has_equation, put
+from rnnlab.session.layout import filled_like, leaves_of
+from rnnlab.session.timeline import Branch
+
+Units = int | slice | Sequence[int] | None
+
+
+class Editing(Engine):
+    """What a session can do to the states of its model."""
+
+    # carrying out
+
+    def _edit(self, command: Poke | Clamp | Transplant) -> None:
+        """Begin an edited branch here; edits at one place without a step between share one."""
+        branch, t = self._branch, self._t
+        states = branch.states(t)
+        entry = self._edited(states, command)
+        if not isinstance(command, Clamp) and same(_flat(states), _flat(entry)):
+            return
+        with self._doing(command) as change:
+            edit = Edit(self._next_number(), t, command)
+            self._edits.append(edit)
+            fresh = bool(branch.edits) and branch.fork == t and not branch.count
+            fresh = fresh and all(other.parent is not branch for other in self._branches.values())
+            fresh = fresh and not any(branch.name == _source(edit.command) for edit in self._edits)
+            edits = (*branch.edits, edit) if fresh else (edit,)
+            parent = branch.parent if fresh else branch.holder(t)
+            if fresh:
+                change.known = dict(self._branches)
+                del self._branches[branch.name]
+            self._begin_edited(parent, t, entry, edits)
+
+    def _begin_edited(
+        self, parent: Branch | None, t: int, entry: list[State], edits: tuple[Edit, ...]
+    ) -> None:
+        assert parent is not None
+        title = ", ".join(edit.title() for edit in edits[:2]) + (", …" if len(edits) > 2 else "")
+        name = self._unused(f"{parent.root.name}@{t} {title}")
+        names = self._stepper.names(entry)
+        self._add(Branch(name, entry, names, parent, t, edits))
+        self._enter(self._branches[name], t)
+
+    def _next_number(self) -> int:
+        return 1 + max((edit.number for edit in self._edits), default=0)
+
+    def _edited(self, states: list[State], command: Poke | Clamp | Transplant) -> list[State]:
+        """The states as an edit leaves them."""
+        named = self._stepper.names(states)
+        values = _by_name(named, states)
+        if isinstance(command, Transplant):
+            source = self._find(command.branch)
+            given = source.states(command.t)
+            values |= {
+                name: value
+                for name, value in _by_name(self._stepper.names(given), given).items()
+                if name in command.names
+            }
+        elif command.name in values:
+            values[command.name] = put(values[command.name], command.units, command.value)
+        return filled_like(named, values)
+
+    def _holds(self, branch: Branch, t: int) -> list[tuple[Recur, dict[str, Hold]]]:
+        """What is held during the step from t to t + 1, per Recur and name inside its cell."""
+        found: dict[int, tuple[Recur, dict[str, Hold]]] = {}
+        for edit in branch.holds:
+            if edit.holds(t) and isinstance(edit.command, Clamp):
+                command = edit.command
+                recur, local = self._inside(command.name)
+                holds = found.setdefault(id(recur), (recur, {}))[1]
+                holds.setdefault(local, []).append((command.units, command.value))
+        return list(found.values())
+
+    # addressing
+
+    def _inside(self, name: str) -> tuple[Recur, str]:
+        """The Recur that `name` belongs to, and what is left of the name inside it."""
+        fits = [
+            (len(path), recur, name[len(path) + 1 :] if path else name)
+            for path, recur in self._stepper.recurs
+            if not path or name.startswith(f"{path}.")
+        ]
+        if not fits:
+            raise self._unknown(name)
+        _, recur, local = max(fits, key=lambda fit: fit[0])
+        return recur, local
+
+    def _state(self, name: str) -> Any:
+        states = self._branch.states(self._t)
+        values = _by_name(self._stepper.names(states), states)
+        if name not in values:
+            raise self._unknown(name)
+        return values[name]
+
+    def _unknown(self, name: str, gates: Sequence[str] = ()) -> RnnlabError:
+        known = list(_by_name(self._stepper.names(self._branch.entry), self._branch.entry))
+        said = f" Gates that can be held: {', '.join(gates)}." if gates else ""
+        return RnnlabError(f"Session: no state {name!r}. There are: {', '.join(known)}.{said}")
+
+    def _gates(self) -> list[str]:
+        """The names of all gates that can be held."""
+        return [
+            f"{path}.{gate}" if path else gate
+            for path, recur in self._stepper.recurs
+            if has_equation(recur.cell)
+            for gate in recur.cell.gate_names  # type: ignore[union-attr]
+        ]
+
+    def _target(self, name: str) -> Any:
+        """The present value of a state, or for a gate a tensor of its shape."""
+        states = self._branch.states(self._t)
+        values = _by_name(self._stepper.names(states), states)
+        if name in values:
+            return values[name]
+        gates = self._gates()
+        if name not in gates:
+            raise self._unknown(name, gates)
+        recur, _ = self._inside(name)
+        width = recur.cell.hidden_size  # type: ignore[union-attr]
+        like = next(value for key, value in values.items() if self._inside(key)[0] is recur)
+        return like.new_zeros(*like.shape[:-1], width)
+
+    def _poke(self, name: str, units: Units, value: Any) -> Poke:
+        """The command that a call of `poke` means, checked."""
+        now = self._state(name)
+        chosen = _units(name, units, now)
+        if callable(value):
+            part = _part(now, chosen)
+            try:
+                value = value(part)
+            except Exception as error:
+                raise RnnlabError(
+                    f"Session: the function for {name} failed with {type(error).__name__}: {error}."
+                ) from error
+        return Poke(name, chosen, self._value(name, now, chosen, value))
+
+    def _clamp(self, name: str, units: Units, value: Any, steps: int | None) -> Clamp:
+        if steps is not None and (
+            isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 1
+        ):
+            raise RnnlabError(
+                f"Session: steps must be a whole number ≥ 1, or None to the end, got {steps!r}."
+            )
+        like = self._target(name)
+        chosen = _units(name, units, like)
+        value = self._value(name, like, chosen, value)
+        return Clamp(name, chosen, value, None if steps is None else int(steps))
+
+    def _transplant(self, name: Any, source: str, t: int) -> Transplant:
+        line = self._find(source)
+        if not isinstance(t, (int, np.integer)) or isinstance(t, bool) or not 0 <= t <= len(line):
+            raise RnnlabError(
+                f"Session: branch {line.name!r} has steps 0 to {len(line)}, there is no {t}."
+            )
+        given = line.states(int(t))
+        theirs = _by_name(self._stepper.names(given), given)
+        names = tuple(theirs) if name is None else (name,) if isinstance(name, str) else tuple(name)
+        for wanted in names:
+            ours = self._state(wanted)
+            if describe_shape(ours) != describe_shape(theirs.get(wanted)):
+                raise RnnlabError(
+                    f"Session: {wanted} is {describe_shape(ours)} here and "
+                    f"{describe_shape(theirs.get(wanted))} at step {t} of {source!r}."
+                )
+        return Transplant(names, source, int(t))
+
+    def _value(self, name: str, now: Any, units: tuple[int, ...] | None, value: Any) -> Any:
+        """`value` as plain numbers, if it fits the chosen units."""
+        part = _part(now, units)
+        wanted = tuple(part.shape) if isinstance(part, Tensor) else ()
+        several = f", or to {' × '.join(map(str, wanted))}" if wanted else ""
+        try:
+            given = torch.as_tensor(plain(value))
+        except (TypeError, ValueError, RuntimeError):
+            raise RnnlabError(
+                f"Session: {name} can be set to a number{several}; "
+                f"got {type(value).__name__} {value!r}."
+            ) from None
+        if not _broadcasts(tuple(given.shape), wanted):
+            raise RnnlabError(
+                f"Session: {name} can be set to a number{several}; got shape {tuple(given.shape)}."
+            )
+        if not self._stepper.allow_nonfinite and not bool(torch.isfinite(given).all()):
+            raise RnnlabError(
+                f"Session: {name} would be set to values that are not finite (NaN or infinity). "
+                "Session(model, allow_nonfinite=True) accepts them."
+            )
+        return plain(value)
+
+    # switching
+
+    def _switch(self, number: int, on: bool) -> None:
+        """Go to the line that has, or has not, this edit, with everything else as it is."""
+        line, t, length = self._branch, self._t, len(self._branch)
+        here = line.all_edits()
+        edit = next((edit for edit in self._edits if edit.number == number), None)
+        if edit is None:
+            known = ", ".join(str(edit.number) for edit in self._edits) or "none"
+            raise RnnlabError(f"Session: no edit {number!r}. There are: {known}.")
+        if (edit in here) == on:
+            raise RnnlabError(f"Session: edit {number} is {'on' if on else 'off'} already.")
+        if edit.t > length:
+            raise RnnlabError(
+                f"Session: edit {number} is at step {edit.t}; branch {line.name!r} has {length}."
+            )
+        base = line.unedited(edit.t)
+        wanted = [other for other in here if other is not edit] + ([edit] if on else [])
+        later = sorted(
+            (other for other in wanted if other.t >= edit.t), key=lambda e: (e.t, e.number)
+        )
+        self._enter(base, edit.t)
+        for stop in sorted({length, *(other.t for other in later)}):
+            self._follow(line, stop)
+            group = tuple(other for other in later if other.t == stop)
+            if group:
+                self._apply(group)
+        self._enter(self._branch, t)
+
+    def _apply(self, edits: tuple[Edit, ...]) -> None:
+        """Enter the branch that these edits begin here: one that is there already, or a new one."""
+        here, t = self._branch.place(self._t), self._t
+        for other in self._branches.values():
+            if other.fork == t and other.edits_at(t) == edits and other.unedited(t) is here:
+                self._enter(other, t)
+                return
+        entry = here.states(t)
+        for edit in edits:
+            entry = self._edited(entry, edit.command)
+        self._begin_edited(here, t, entry, edits)
+
+    def _follow(self, line: Branch, stop: int) -> None:
+        """Come to step `stop` on the inputs of `line`: along what is recorded, then by feeding."""
+        while self._t < stop:
+            matched = max(
+                ((self._matching(other, line, stop), other) for other in self._candidates()),
+                key=lambda pair: pair[0],
+                default=(0, self._branch),
+            )
+            if not matched[0]:
+                break
+            self._enter(matched[1], self._t + matched[0])
+        if self._t < stop:
+            branch, t = self._branch, self._t
+            if t == len(branch) and branch not in (self._change.added if self._change else []):
+                self._add(self._fork(branch, t, self._unused(f"{branch.root.name}@{t}")))
+                self._branch = list(self._branches.values())[-1]
+            self._refeed(line, t, stop)
+
+    def _candidates(self) -> list[Branch]:
+        """The branches that go on from here without an edit."""
+        return [self._branch.place(self._t), *(b for b in self._forks() if not b.edits)]
+
+    def _forks(self) -> list[Branch]:
+        """The branches that were forked here."""
+        here, t = self._branch.place(self._t), self._t
+        return [
+            b
+            for b in self._branches.values()
+            if b.fork == t and b.parent is not None and b.parent.place(t) is here
+        ]
+
+    def _matching(self, branch: Branch, line: Branch, stop: int) -> int:
+        """How many steps of `branch` from here on were fed what `line` was, by these weights."""
+        t = self._t
+        stop = min(stop, len(branch))
+        if stop <= t or branch.layout is None or line.layout is None:
+            return 0
+        weights = self._stepper.weights_now()
+        ours, theirs = branch.input_rows(t, stop), line.input_rows(t, stop)
+        count = stop - t
+        for a, b in zip(ours, theirs, strict=True):
+            if a.dtype != b.dtype or a.shape != b.shape:
+                return 0
+            differ = np.flatnonzero((a != b).reshape(count, -1).any(axis=1))
+            count = min(count, int(differ[0])) if len(differ) else count
+        while count and any(branch.weights_at(at) != weights for at in (t, t + count - 1)):
+            count = 0
+        return count
+
+
+def _by_name(names: list[State], states: list[State]) -> dict[str, Any]:
+    keys: list[Any] = []
+    values: list[Any] = []
+    leaves_of(names, keys, [])
+    leaves_of(states, values, [])
+    return dict(zip(keys, values, strict=True))
+
+
+def _flat(states: list[State]) -> list[Any]:
+    values: list[Any] = []
+    leaves_of(states, values, [])
+    return values
+
+
+def _source(command: Poke | Clamp | Transplant) -> str | None:
+    return command.branch if isinstance(command, Transplant) else None
+
+
+def _broadcasts(given: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether values of one shape fill another."""
+    pairs = zip(given[::-1], wanted[::-1], strict=False)
+    return len(given) <= len(wanted) and all(a in (1, b) for a, b in pairs)
+
+
+def _part(now: Any, units: tuple[int, ...] | None) -> Any:
+    if units is None or not isinstance(now, Tensor):
+        return now
+    return now[..., list(units)]
+
+
+def _units(name: str, units: Any, now: Any) -> tuple[int, ...] | None:
+    """Units as a tuple of whole numbers ≥ 0; None for all."""
+    if units is None:
+        return None
+    size = now.shape[-1] if isinstance(now, Tensor) and now.dim() else 0
+    if isinstance(units, slice):
+        return tuple(range(size))[units]
+    wanted: Any = units.tolist() if isinstance(units, (np.ndarray, Tensor)) else units
+    wanted = list(wanted) if isinstance(wanted, (list, tuple, range, set)) else [wanted]
+    for unit in wanted:
+        if isinstance(unit, bool) or not isinstance(unit, (int, np.integer)):
+            raise RnnlabError(f"Session: a unit is a whole number, got {unit!r}.")
+        if not -size <= unit < size:
+            there = f"units 0 to {size - 1}" if size else "no units: it is a number"
+            raise RnnlabError(f"Session: {name} has {there}; there is no {unit}.")
+    if not wanted:
+        raise RnnlabError(f"Session: no unit of {name} was given.")
+    return tuple(int(unit) % size for unit in wanted)
+
+
+def describe_shape(value: Any) -> str:
+    """A state in words, for an error."""
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    return "absent" if value is None else "a number"

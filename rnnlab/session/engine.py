@@ -1,0 +1,417 @@
+"""The machinery of a Session: the place, feeding, the log with undo and redo."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnlab.errors import RnnlabError
+from rnnlab.session.columns import Column
+from rnnlab.session.commands import Command, Edit
+from rnnlab.session.history import Entry, Log, Undone
+from rnnlab.session.layout import Layout
+from rnnlab.session.stepping import Stepper, refused, short
+from rnnlab.session.timeline import Branch
+
+CHUNK = 4096
+"""Steps that a whole-sequence evaluation takes at a time."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What subscribers are told: the session stands at step `t` of `branch`.
+
+    Steps `start + 1 … stop` of that branch are new; none are if `start == stop`.
+    """
+
+    branch: str
+    t: int
+    start: int
+    stop: int
+
+
+SLOW = object()
+"""What `_quick` gives for a step that it leaves to `_step`."""
+
+
+@dataclass(slots=True)
+class Lane:
+    """What one more step like the last needs; gone as soon as the place is left."""
+
+    entry: Entry
+    layout: Layout
+    column: Column
+    fast: list[bool]
+
+
+class Engine:
+    """Where a session stands, and the few moves that everything else is made of."""
+
+    def __init__(self, stepper: Stepper) -> None:
+        self._stepper = stepper
+        self._lock = threading.RLock()
+        self._subscribers: list[Callable[[Moved], None]] = []
+        self._branches: dict[str, Branch] = {}
+        self._entries: list[Entry] = []
+        self._undone: list[Undone] = []
+        self._sealed = 0  # so many entries came from a file: they are not undone
+        self._edits: list[Edit] = []
+        self._change: Entry | None = None
+        self._lane: Lane | None = None
+        self._working = False  # whether the model is at work
+        self._root("main")
+
+    # the place
+
+    def _enter(self, branch: Branch, t: int) -> None:
+        self._lane = None
+        states = branch.states(t)
+        self._stepper.refresh()
+        if t == 0:  # an untouched initial state is the model's own, not a copy of it
+            states = self._stepper.at_start(states)
+        self._branch, self._t, self._states = branch, t, states
+        self._stepper.install(states)
+
+    def _root(self, name: str) -> None:
+        """Enter a new run: its root holds the initial states as they are now."""
+        entry = self._stepper.initial()
+        self._add(Branch(name, entry, self._stepper.names(entry)))
+        self._enter(self._branches[name], 0)
+
+    def _add(self, branch: Branch) -> None:
+        self._branches[branch.name] = branch
+        if self._change is not None:
+            self._change.added.append(branch)
+
+    def _fork(self, branch: Branch, t: int, name: str) -> Branch:
+        holder = branch.holder(t)
+        states = branch.states(t)
+        return Branch(name, states, self._stepper.names(states), holder, t)
+
+    def _find(self, name: str | None) -> Branch:
+        if name is None:
+            return self._branch
+        if name not in self._branches:
+            raise RnnlabError(
+                f"Session: no branch {name!r}. There are: {', '.join(self._branches)}."
+            )
+        return self._branches[name]
+
+    def _unused(self, name: str, numbered: str | None = None) -> str:
+        numbered = numbered or f"{name} ({{}})"
+        count = 2
+        while name in self._branches:
+            name = numbered.format(count)
+            count += 1
+        return name
+
+    # feeding
+
+    def _advance(self, xs: tuple[Any, ...], label: str | None) -> Any:
+        """Take one step and record it; on any failure the place is what it was."""
+        branch, t, stepper = self._branch, self._t, self._stepper
+        self._working = True
+        try:
+            with torch.no_grad():
+                self._states = stepper.make_ready(self._states)
+            holds = self._holds(branch, t) if branch.holds else ()
+            y, layout, rows = stepper.step(xs, branch, holds)
+            weights = stepper.weights_now()
+            if t < branch.fork + branch.count:
+                branch = self._fork(branch, t, self._unused(f"{branch.root.name}@{t}"))
+        except BaseException as error:
+            self._restore(error)
+            raise
+        finally:
+            self._working = False
+        if self._change is not None or branch is not self._branch:
+            self._grow(branch)
+        if not branch.columns:
+            branch.begin(layout)
+        if branch.marked is not weights:
+            branch.mark(weights)
+        branch.append(rows, label)
+        self._branch, self._t, self._states = branch, t + 1, stepper.running()
+        return y
+
+    def _quick(self, x: Any) -> Any:
+        """`_step` for what comes again and again: one more tensor at the end of a branch.
+
+        SLOW, with nothing done, where anything is out of the ordinary.
+        """
+        lane = self._lane
+        if lane is None or type(x) is not Tensor or x.requires_grad:
+            return SLOW
+        branch, t, stepper = self._branch, self._t, self._stepper
+        for slots, state, fast in zip(stepper.slots, self._states, lane.fast):  # noqa: B905
+            if slots["_state"] is not state or (fast and slots["_fast"].state is not state):
+                return SLOW
+        if self._working:
+            raise _busy()
+        self._working = True
+        layout, leaves, after = lane.layout, [x], []
+        try:
+            with torch.no_grad():
+                y = stepper.model(x)
+                for slots in stepper.slots:
+                    state = slots["_state"]
+                    after.append(state)
+                    if type(state) is tuple:
+                        leaves += state
+                    else:
+                        leaves.append(state)
+                leaves.append(y)
+                row = layout.pack_quickly(leaves)
+                if row is None:  # not what the last step gave, or not finite: who knows what to say
+                    self._enter(branch, t)
+                    return SLOW
+                y = y.clone()
+            weights = stepper.weights_now()
+        except BaseException as error:
+            self._restore(error)
+            raise
+        finally:
+            self._working = False
+        if branch.marked is not weights:
+            branch.mark(weights)
+        lane.column.append(row)
+        branch.count += 1
+        self._t = t = t + 1
+        self._states = after
+        lane.entry.after = (branch, t)
+        if self._undone:
+            self._undone.clear()
+        return y
+
+    def _advance_many(self, xs: Tensor, labels: Sequence[str | None] | None) -> Any:
+        """Take many steps at once and record them; None if they have to be taken singly."""
+        branch, t, stepper = self._branch, self._t, self._stepper
+        if branch.layout is None or branch.layout.inputs != 1:
+            return None
+        stepper.install(self._states)
+        self._working = True
+        try:
+            done = stepper.whole(xs, branch.layout)
+            weights = stepper.weights_now()
+            if done is not None and t < len(branch):
+                branch = self._fork(branch, t, self._unused(f"{branch.root.name}@{t}"))
+        except BaseException as error:
+            self._restore(error)
+            raise
+        finally:
+            self._working = False
+        if done is None:
+            self._enter(branch, t)
+            return None
+        ys, rows, last = done
+        self._grow(branch)
+        assert branch.layout is not None
+        branch.begin(branch.layout)
+        branch.mark(weights)
+        branch.extend(rows, len(xs), list(labels) if labels is not None else None)
+        self._branch, self._t, self._states = branch, t + len(xs), last
+        stepper.install(last)
+        return ys
+
+    def _restore(self, error: BaseException) -> None:
+        self._enter(self._branch, self._t)  # the model may have worked in place
+        if isinstance(error, Exception) and not isinstance(error, RnnlabError):
+            raise refused(short(self._stepper.model), error) from error
+
+    def _grow(self, branch: Branch) -> None:
+        """Note that `branch` gets rows, so that this can be undone."""
+        known = self._branches.get(branch.name) is branch
+        if not known:
+            self._add(branch)
+        elif self._change is not None and branch not in self._change.added:
+            grown = self._change.grown
+            if all(old is not branch for old, _ in grown):
+                grown.append((branch, len(branch)))
+
+    def _feed(
+        self,
+        xs: Tensor | Sequence[tuple[Any, ...]],
+        labels: Sequence[str | None] | None,
+        tick: Callable[[int], Any] = lambda n: None,
+    ) -> list[Any]:
+        """Feed a sequence as fast as it goes; the outputs, in pieces of many or of one step.
+
+        A tensor `(T, …)` may go through whole-sequence evaluation, a list is stepped.
+        """
+        ys: list[Any] = []
+        at = 0
+        singly = not isinstance(xs, Tensor)
+        while at < len(xs):
+            held = any(edit.holds(self._t) for edit in self._branch.holds)
+            if isinstance(xs, Tensor) and not (singly or held):
+                stop = min(at + CHUNK, len(xs))
+                part = None if labels is None else labels[at:stop]
+                many = self._advance_many(xs[at:stop], part)
+                if many is not None:
+                    ys.append(many)
+                    tick(stop - at)
+                    at = stop
+                    continue
+                singly = self._branch.layout is not None  # else the first step tells the layout
+            x = (xs[at],) if isinstance(xs, Tensor) else xs[at]
+            y = self._advance(x, None if labels is None else labels[at])
+            ys.append(y[None] if isinstance(xs, Tensor) and isinstance(y, Tensor) else y)
+            tick(1)
+            at += 1
+        return ys
+
+    def _refeed(self, line: Branch, start: int, stop: int) -> None:
+        """Feed the inputs of the steps start + 1 … stop of a line, in the way they were fed."""
+        labels = line.all_labels()
+        for first, last, run in line.segments(start, stop):
+            steps = [line.inputs(t) for t in range(first, last)]
+            tensors = run and len(steps[0]) == 1 and isinstance(steps[0][0], Tensor)
+            xs = torch.stack([x for (x,) in steps]) if tensors else steps
+            self._feed(xs, labels[first:last])
+
+    def _holds(self, branch: Branch, t: int) -> Any:
+        raise NotImplementedError
+
+    # the log
+
+    @contextmanager
+    def _doing(self, command: Command | None, run: bool = False) -> Iterator[Entry]:
+        """Carry out one command: logged if it succeeds, without a trace if it fails."""
+        if self._change is not None or self._working:
+            raise _busy()
+        self._lane = None
+        before = (self._branch, self._t)
+        entry = self._change = Entry(command, before, before, run, edits=len(self._edits))
+        try:
+            yield entry
+        except BaseException:
+            self._change = None
+            self._take_back(entry)
+            raise
+        self._change = None
+        entry.after = (self._branch, self._t)
+        self._entries.append(entry)
+        self._undone.clear()
+
+    def _step(self, xs: tuple[Any, ...], label: str | None) -> Any:
+        """One step as a command; steps in a row share an entry of the log."""
+        if self._change is not None or self._working:
+            raise _busy()
+        before = (self._branch, self._t)
+        y = self._advance(xs, label)
+        branch, after = self._branch, (self._branch, self._t)
+        last = self._entries[-1] if len(self._entries) > self._sealed else None
+        if branch is before[0] and last is not None and last.leads_to(before):
+            last.after = after
+            self._undone.clear()
+            self._open_lane(last)
+            return y
+        entry = Entry(None, before, after, edits=len(self._edits))
+        if branch is before[0]:
+            entry.grown.append(before)
+        else:
+            entry.added.append(branch)
+        self._entries.append(entry)
+        self._undone.clear()
+        return y
+
+    def _open_lane(self, entry: Entry) -> None:
+        """Let the steps that follow take the short way, if they are of the simple kind."""
+        branch, stepper = self._branch, self._stepper
+        layout = branch.layout
+        if layout is None or branch.holds or not layout.simple:
+            return
+        if stepper.encode is not None or stepper.allow_nonfinite:
+            return
+        fast = [
+            slots["_fast"].state is state
+            for slots, state in zip(stepper.slots, self._states, strict=True)
+        ]
+        self._lane = Lane(entry, layout, branch.columns[0], fast)
+
+    def _take_back(self, entry: Entry) -> Undone:
+        edits = self._edits[entry.edits :]
+        del self._edits[entry.edits :]
+        known = dict(self._branches) if entry.known is not None else None
+        for branch in entry.added:
+            self._branches.pop(branch.name, None)
+        rows = [(b, b.layout, b.cut(length)) for b, length in entry.grown if len(b) > length]
+        if entry.known is not None:
+            self._branches = dict(entry.known)
+        self._enter(*entry.before)
+        return Undone(entry, [(b, cut, layout) for b, layout, cut in rows], edits, known)
+
+    def _undo(self) -> None:
+        if len(self._entries) <= self._sealed:
+            loaded = " What was done before the session was saved stays." if self._sealed else ""
+            raise RnnlabError(f"Session: nothing to undo.{loaded}")
+        entry = self._entries.pop()
+        if len(entry) > 1:  # of steps in a row, the last
+            branch, stop = entry.after
+            self._entries.append(entry)
+            entry.after = (branch, stop - 1)
+            entry = Entry(None, (branch, stop - 1), (branch, stop), edits=len(self._edits))
+            entry.grown.append((branch, stop - 1))
+        self._undone.append(self._take_back(entry))
+
+    def _redo(self) -> None:
+        if not self._undone:
+            raise RnnlabError("Session: nothing to redo.")
+        undone = self._undone.pop()
+        entry = undone.entry
+        self._edits += undone.edits
+        for branch in entry.added:
+            self._branches[branch.name] = branch
+        for branch, rows, layout in undone.rows:
+            branch.paste(rows, layout)
+        if undone.known is not None:
+            self._branches = undone.known
+        last = self._entries[-1] if len(self._entries) > self._sealed else None
+        if entry.single and not entry.added and last is not None and last.leads_to(entry.before):
+            last.after = entry.after
+        else:
+            self._entries.append(entry)
+        self._enter(*entry.after)
+
+    @property
+    def log(self) -> Log:
+        """Everything done so far, as commands; `replay(model, log)` does it again."""
+        with self._lock:
+            return Log(self._entries)
+
+    # being watched
+
+    def subscribe(self, callback: Callable[[Moved], None]) -> Callable[[], None]:
+        """Call `callback` after every change; returns a function that ends it.
+
+        An exception in a callback is reported on standard error and breaks neither the step nor
+        the other subscribers.
+        """
+        self._subscribers.append(callback)
+
+        def unsubscribe() -> None:
+            if callback in self._subscribers:
+                self._subscribers.remove(callback)
+
+        return unsubscribe
+
+    def _tell(self, start: int | None = None) -> None:
+        if not self._subscribers:
+            return
+        moved = Moved(self._branch.name, self._t, self._t if start is None else start, self._t)
+        for callback in tuple(self._subscribers):
+            try:
+                callback(moved)
+            except Exception as error:
+                sys.excepthook(type(error), error, error.__traceback__)
+
+
+def _busy() -> RnnlabError:
+    return RnnlabError("Session: a command was given while another was being carried out.")

@@ -1,0 +1,242 @@
+"""What one step leaves behind, and how it is packed: one small tensor a step, not one per name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnnlab.errors import RnnlabError
+from rnnlab.nested import State, children, fill, is_branch, map_leaves
+from rnnlab.session.columns import Column, check_recordable
+
+
+def leaves_of(tree: State, leaves: list[Any], tokens: list[Any]) -> None:
+    """Append the leaves of `tree`; `tokens` tells the structure that they came from."""
+    if isinstance(tree, Tensor) or not is_branch(tree):
+        leaves.append(tree)
+        return
+    kind = type(tree)
+    if kind is tuple:
+        tokens.append(len(tree))
+        parts: Any = tree
+    else:
+        tokens.append((kind, tuple(key for key, _ in children(tree))))
+        parts = tree.values() if isinstance(tree, dict) else tree
+    for part in parts:
+        leaves_of(part, leaves, tokens)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where one recorded array lies: its column, and which of the column's last axis is its."""
+
+    column: int
+    start: int
+    stop: int
+    shape: tuple[int, ...]
+    dtype: torch.dtype | None
+
+    def describe(self) -> str:
+        if self.dtype is None:
+            return "a number"
+        return f"shape {self.shape} {str(self.dtype).removeprefix('torch.')}"
+
+    @property
+    def whole(self) -> bool:
+        """Whether the column holds nothing else."""
+        return self.start == self.stop
+
+
+class Layout:
+    """The names, shapes and places of what every step of a run records.
+
+    Leaves come in the order inputs, states, outputs. Tensors of one dtype, device and batch are
+    packed side by side into one row of one column, so that recording a step is one copy.
+
+    Args:
+        names: the name of each leaf.
+        leaves: the leaves of the first step.
+        states: the structure of the states, with names in place of leaves.
+        inputs: how many of the leaves are inputs.
+        tokens: what `leaves_of` told about the structure; None if the next step is to tell.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        leaves: Sequence[Any],
+        states: list[State],
+        inputs: int,
+        tokens: list[Any] | None,
+    ) -> None:
+        for name, leaf in zip(names, leaves, strict=True):
+            check_recordable(leaf, name)
+        self.names = tuple(names)
+        self.states = states
+        self.inputs = inputs
+        self._tokens = tokens
+        self.slots: dict[str, Slot] = {}
+        self._groups: list[list[int]] = []
+        self._shapes = [leaf.shape if isinstance(leaf, Tensor) else None for leaf in leaves]
+        self._dtypes = [leaf.dtype if isinstance(leaf, Tensor) else None for leaf in leaves]
+        known: dict[Any, int] = {}
+        widths: list[int] = []
+        for place, (name, leaf) in enumerate(zip(names, leaves, strict=True)):
+            packed = isinstance(leaf, Tensor) and leaf.dim() > 0
+            key = (leaf.dtype, leaf.device, leaf.shape[:-1]) if packed else place
+            if key not in known:
+                known[key] = len(widths)
+                widths.append(0)
+                self._groups.append([])
+            column = known[key]
+            self._groups[column].append(place)
+            width = leaf.shape[-1] if packed else 0
+            shape = tuple(leaf.shape) if isinstance(leaf, Tensor) else ()
+            start, stop = widths[column], widths[column] + width
+            self.slots[name] = Slot(column, start, stop, shape, self._dtypes[place])
+            widths[column] = stop
+
+        self._one = len(widths) == 1 and len(leaves) > 1
+
+    def columns(self) -> list[Column]:
+        """Fresh columns for a branch."""
+        return [Column() for _ in self._groups]
+
+    def fits(self, leaves: list[Any], tokens: list[Any]) -> bool:
+        """Whether a step's leaves are what this layout is for."""
+        if self._tokens is None:
+            self._tokens = tokens
+        try:
+            return (
+                [leaf.shape for leaf in leaves] == self._shapes
+                and [leaf.dtype for leaf in leaves] == self._dtypes
+                and tokens == self._tokens
+            )
+        except AttributeError:  # numbers among them
+            return tokens == self._tokens and self._shapes == [
+                leaf.shape if isinstance(leaf, Tensor) else None for leaf in leaves
+            ]
+
+    def refuse(self, branch: str, other: Layout) -> RnnlabError:
+        """The error for a step that is laid out like `other`."""
+        for name, slot in self.slots.items():
+            given = other.slots.get(name)
+            if self.names == other.names and given and given.describe() != slot.describe():
+                return RnnlabError(
+                    f"Session: branch {branch!r} records {name} with {slot.describe()}; this "
+                    f"step gave {given.describe()}. Call reset() to start a new run."
+                )
+        return RnnlabError(
+            f"Session: branch {branch!r} records {', '.join(self.names)}; this step gave "
+            f"{', '.join(other.names)}. Call reset() to start a new run."
+        )
+
+    def pack(self, leaves: list[Any]) -> list[Any]:
+        """One row per column, sharing no memory with the leaves."""
+        if self._one:
+            return [torch.cat(leaves, -1)]
+        return [
+            torch.cat([leaves[i] for i in group], -1) if len(group) > 1 else _own(leaves[group[0]])
+            for group in self._groups
+        ]
+
+    @property
+    def simple(self) -> bool:
+        """Whether a step is one row of one column: an input, flat states, an output, all alike."""
+        outputs = self.names[self.inputs :][-1:]
+        flat = all(isinstance(token, int) for token in self._tokens or [None])
+        flat = flat or self._tokens == []
+        nested = any(is_branch(part) for state in self.states if is_branch(state) for part in state)
+        return self._one and self.inputs == 1 and outputs == ("y",) and flat and not nested
+
+    def pack_quickly(self, leaves: list[Any]) -> Tensor | None:
+        """`fits`, `pack` and `not_finite` for a simple layout: the row, or None."""
+        try:
+            if [leaf.shape for leaf in leaves] != self._shapes:
+                return None
+            if [leaf.dtype for leaf in leaves] != self._dtypes:
+                return None
+        except AttributeError:
+            return None
+        row = torch.cat(leaves, -1)
+        flat = row if row.dim() == 1 else row.view(-1)
+        return row if math.isfinite(flat.dot(flat).item()) else None
+
+    def pack_many(self, leaves: list[Tensor]) -> list[Tensor]:
+        """The same for leaves with time in front."""
+        return [
+            torch.cat([leaves[i] for i in group], -1)
+            if len(group) > 1
+            else leaves[group[0]].clone()
+            for group in self._groups
+        ]
+
+    def not_finite(self, rows: list[Any]) -> str | None:
+        """The name of the first array that holds NaN or an infinity; rows may be many."""
+        for row in rows:
+            if not _surely_finite(row):
+                break
+        else:
+            return None
+        for name, slot in self.slots.items():
+            value = rows[slot.column]
+            if isinstance(value, Tensor):
+                part = value if slot.whole else value[..., slot.start : slot.stop]
+                good = bool(torch.isfinite(part).all())
+            else:
+                good = bool(np.isfinite(value))
+            if not good:
+                return name
+        return None
+
+    def take(self, name: str, row: Any) -> Any:
+        """The leaf called `name` out of a row of its column; a copy."""
+        slot = self.slots[name]
+        if slot.dtype is None:
+            return row
+        return (row if slot.whole else row[..., slot.start : slot.stop]).clone()
+
+    def states_of(self, rows: Sequence[Any]) -> list[State]:
+        """The states, in their structure, out of one row per column."""
+        return [
+            map_leaves(lambda name: self.take(name, rows[self.slots[name].column]), state)
+            for state in self.states
+        ]
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        return self.names[: self.inputs]
+
+
+def _own(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, Tensor) else value
+
+
+def _surely_finite(row: Any) -> bool:
+    """A cheap test that is never wrong when it says yes: NaN and infinity survive a sum of squares.
+
+    Numbers so large that their squares overflow are left to the exact test.
+    """
+    if not isinstance(row, Tensor):
+        return isinstance(row, int) or (isinstance(row, float) and math.isfinite(row))
+    if not row.is_floating_point():
+        return not row.is_complex()
+    flat = row if row.dim() == 1 else row.view(-1)
+    return math.isfinite(torch.dot(flat, flat).item())
+
+
+def filled_like(structure: list[State], values: dict[str, Any]) -> list[State]:
+    """States in a structure of names, with the values of these names."""
+    return [fill(state, iter([values[name] for name in _names(state)])) for state in structure]
+
+
+def _names(state: State) -> list[str]:
+    names: list[Any] = []
+    leaves_of(state, names, [])
+    return names

@@ -1,0 +1,143 @@
+"""Reading a session: where it stands, what it recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rnnlab.errors import RnnlabError
+from rnnlab.recur import AT_INIT
+from rnnlab.session.columns import as_numpy
+from rnnlab.session.commands import Edit
+from rnnlab.session.editing import Editing, _by_name
+from rnnlab.session.layout import _own
+from rnnlab.trace import Trace
+
+
+class Reading(Editing):
+    """The side of a Session that changes nothing."""
+
+    @property
+    def t(self) -> int:
+        """How many steps of the current branch lie before the current place."""
+        with self._lock:
+            return self._t
+
+    @property
+    def branch_name(self) -> str:
+        """The name of the current branch."""
+        with self._lock:
+            return self._branch.name
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """The names of all branches, oldest first."""
+        with self._lock:
+            return tuple(self._branches)
+
+    @property
+    def origin(self) -> str:
+        """The branch on which the current step was recorded: this one, or one that it forked from.
+
+        At a fork, and at t = 0, it is the branch that lends the place.
+        """
+        with self._lock:
+            branch = self._branch
+            while branch.parent is not None and branch.fork >= self._t:
+                branch = branch.parent
+            return branch.name
+
+    @property
+    def edits(self) -> dict[int, Edit]:
+        """Every edit made so far by its number; `active_edits` are those of the current line."""
+        with self._lock:
+            return {edit.number: edit for edit in self._edits}
+
+    @property
+    def active_edits(self) -> tuple[int, ...]:
+        """The numbers of the edits that are on in the current line."""
+        with self._lock:
+            return tuple(edit.number for edit in self._branch.all_edits())
+
+    def parent(self, branch: str | None = None) -> tuple[str, int] | None:
+        """The branch from which a branch was forked, and the step; None for a run of its own."""
+        with self._lock:
+            line = self._find(branch)
+            return None if line.parent is None else (line.parent.name, line.fork)
+
+    def shared(self, a: str, b: str) -> int:
+        """How many steps two branches have in common; an edit made after the last is not seen."""
+        with self._lock:
+            ours = {id(branch): stop for branch, stop in self._find(a).lineage()}
+            theirs = self._find(b).lineage()
+            common = (min(stop, ours[id(c)]) for c, stop in theirs if id(c) in ours)
+            return max(common, default=0)
+
+    def length(self, branch: str | None = None) -> int:
+        """Steps recorded on a branch (the current one if none is named), shared past included."""
+        with self._lock:
+            return len(self._find(branch))
+
+    def states(self) -> dict[str, Any]:
+        """The states at the current place, by name; copies."""
+        with self._lock:
+            states = [
+                recur.init if state is AT_INIT else state
+                for (_, recur), state in zip(self._stepper.recurs, self._states, strict=True)
+            ]
+            found = _by_name(self._stepper.names(states), states)
+            return {name: _own(value) for name, value in found.items()}
+
+    def recorded(self, branch: str | None = None) -> dict[str, tuple[int, ...]]:
+        """What a branch records: name → shape of one row. Empty before the first step."""
+        with self._lock:
+            layout = self._find(branch).layout
+            return {name: slot.shape for name, slot in layout.slots.items()} if layout else {}
+
+    def initial(self, branch: str | None = None) -> dict[str, np.ndarray]:
+        """The states before the first step of a branch's run, by name."""
+        with self._lock:
+            start = self._find(branch).start()
+            found = {name: np.array(as_numpy(v)) for name, v in start.entry_values().items()}
+        for value in found.values():
+            value.flags.writeable = False
+        return found
+
+    def read(
+        self, name: str, start: int = 0, stop: int | None = None, branch: str | None = None
+    ) -> np.ndarray:
+        """Rows of one recorded array for the steps start + 1 … stop, without touching the rest."""
+        with self._lock:
+            line = self._find(branch)
+            if line.layout is None or name not in line.layout.slots:
+                known = ", ".join(line.layout.names) if line.layout else "nothing yet"
+                raise RnnlabError(f"Session: {name!r} is not recorded; there is: {known}.")
+            length = len(line)
+            stop = length if stop is None else stop
+            if not 0 <= start <= stop <= length:
+                raise RnnlabError(
+                    f"Session: there are steps 0 to {length} on {line.name!r}, "
+                    f"not {start} to {stop}."
+                )
+            return line.read(name, start, stop)
+
+    def trace(self, branch: str | None = None) -> Trace:
+        """The recording of a whole branch (the current one if none is named)."""
+        with self._lock:
+            line = self._find(branch)
+            names = line.layout.names if line.layout else ()
+            arrays = {name: line.read(name, 0, len(line)) for name in names}
+            initial: dict[str, np.ndarray] = {}
+            for name, value in self.initial(line.name).items():
+                rows = arrays.setdefault(name, np.empty((0, *value.shape), value.dtype))
+                wider = len(line) and rows.ndim - 1 > value.ndim
+                initial[name] = np.broadcast_to(value, rows.shape[1:]) if wider else value
+            labels = line.all_labels()
+            return Trace(
+                arrays,
+                initial=initial,
+                labels=[label or "" for label in labels] if any(labels) else None,
+                weights=line.all_weights(),
+                edits=[edit.describe() for edit in line.all_edits()],
+            )

@@ -1,0 +1,285 @@
+"""One step of a model, and a whole sequence: inputs made, outputs and states taken down."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rnnlab.cells.base import Cell, describe
+from rnnlab.errors import RnnlabError
+from rnnlab.fingerprint import fingerprint, weights
+from rnnlab.nested import State, map_leaves, named_leaves
+from rnnlab.recur import AT_INIT, Recur, recurs
+from rnnlab.session.columns import check_recordable
+from rnnlab.session.commands import bits
+from rnnlab.session.holds import Hold, holding
+from rnnlab.session.layout import Layout, _own, leaves_of
+from rnnlab.session.timeline import Branch
+
+Holds = Sequence[tuple[Recur, Mapping[str, Hold]]]
+
+
+class Stepper:
+    """Takes the steps of a model for a Session; knows nothing of branches or commands.
+
+    Attributes:
+        model: the model; a bare cell is wrapped in a Recur.
+        recurs: every Recur inside, with its path.
+    """
+
+    def __init__(
+        self, model: Any, encode: Callable[..., Any] | None, allow_nonfinite: bool
+    ) -> None:
+        if not recurs(model) and callable(getattr(model, "initial_state", None)):
+            model = Recur(model)
+        self.model = model
+        self.recurs = recurs(model)
+        if not self.recurs:
+            raise RnnlabError(
+                f"Session: {short(model)} has no state to step through. Give a Recur, a Chain "
+                "with one inside, or Recur(cell, init) around a cell function of your own."
+            )
+        self.encode = encode
+        self.allow_nonfinite = allow_nonfinite
+        self.slots = [recur.__dict__ for _, recur in self.recurs]
+        self._versions: list[int] | None = None
+        self._places: list[int] = []
+        self._fingerprint: dict[str, str] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look up the weights again: they may have been replaced or moved."""
+        self._weights = list(weights(self.model).values())
+        places = [weight.data_ptr() for weight in self._weights]
+        if places != self._places:
+            self._places = places
+            self._versions = None
+
+    # states
+
+    def initial(self) -> list[State]:
+        """Copies of the initial states as they are now."""
+        return [map_leaves(_own, recur.init) for _, recur in self.recurs]
+
+    def names(self, states: list[State]) -> list[State]:
+        """The structure of the states with the name of each leaf in its place."""
+        return [
+            _named_like(path, recur, state)
+            for (path, recur), state in zip(self.recurs, states, strict=True)
+        ]
+
+    def install(self, states: list[Any]) -> None:
+        """Let the model's running states be these."""
+        for number, slots in enumerate(self.slots):
+            if slots["_state"] is not states[number]:
+                self.recurs[number][1]._advance(states[number], None)
+
+    def make_ready(self, states: list[Any]) -> list[Any]:
+        """Install the states for a step whose result depends on them and the input alone.
+
+        A Recur may take a step like its last one by a shorter way, which rounds differently; a
+        session takes it always, also from where it has just gone.
+        """
+        for number, slots in enumerate(self.slots):
+            state = states[number]
+            if slots["_state"] is not state or slots["_fast"].state is not state:
+                recur = self.recurs[number][1]
+                if state is AT_INIT:
+                    state = map_leaves(_own, recur.init)
+                    states = [*states[:number], state, *states[number + 1 :]]
+                if slots["_state"] is not state:
+                    recur._advance(state, None)
+                _prime(recur, state)
+        return states
+
+    def running(self) -> list[State]:
+        """The model's running states, as they are."""
+        return [slots["_state"] for slots in self.slots]
+
+    def at_start(self, states: list[State]) -> list[Any]:
+        """The same, with those that are the model's own initial state left to the model."""
+        return [
+            AT_INIT if _same(state, recur.init) else state
+            for state, (_, recur) in zip(states, self.recurs, strict=True)
+        ]
+
+    def weights_now(self) -> dict[str, str]:
+        """The fingerprint of the weights; taken anew when torch has changed one of them."""
+        now = [weight._version for weight in self._weights]
+        if now != self._versions:
+            self._fingerprint = fingerprint(self.model)
+            self._versions = now
+        return self._fingerprint
+
+    # inputs
+
+    def encoded(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """What the model is fed for what `step` was given."""
+        if self.encode is not None:
+            try:
+                made = self.encode(*inputs)
+            except RnnlabError:
+                raise
+            except Exception as error:
+                raise refused("encode", error) from error
+            inputs = made if isinstance(made, tuple) else (made,)
+        return tuple([x.detach() if type(x) is Tensor else self._as_input(x) for x in inputs])
+
+    def _as_input(self, x: Any) -> Any:
+        if isinstance(x, Tensor):
+            return x.detach()
+        tokens = isinstance(self.model, nn.Sequential) and isinstance(self.model[0], nn.Embedding)
+        if isinstance(x, (int, float)) and not isinstance(x, bool) and not tokens:
+            return x
+        try:
+            array = np.asarray(x)
+        except ValueError:  # rows of unequal length
+            array = None
+        if array is None or array.dtype.kind not in "fiub":
+            raise RnnlabError(
+                f"Session: cannot turn {describe(x)} into an input. Give a tensor, an array or a "
+                "list of numbers, or make the session with an encode function."
+            )
+        like = next((w for w in self._weights if w.is_floating_point()), None)
+        dtype = torch.get_default_dtype() if like is None else like.dtype
+        integers = tokens and array.dtype.kind in "iu"
+        device = None if like is None else like.device
+        return torch.tensor(array, dtype=torch.int64 if integers else dtype, device=device)
+
+    # one step
+
+    def step(
+        self, xs: tuple[Any, ...], branch: Branch, holds: Holds
+    ) -> tuple[Any, Layout, list[Any]]:
+        """Take one step from the installed states: the output, and the rows to record."""
+        with torch.no_grad():
+            if holds:
+                with holding(holds):
+                    y = self.model(*xs)
+            else:
+                y = self.model(*xs)
+            leaves: list[Any] = [*xs]
+            tokens: list[Any] = []
+            for slots in self.slots:
+                leaves_of(slots["_state"], leaves, tokens)
+            leaves_of(y, leaves, tokens)
+            layout = branch.layout
+            if layout is None or not layout.fits(leaves, tokens):
+                layout = self._new_layout(xs, leaves, tokens, y, branch)
+            rows = layout.pack(leaves)
+            if not self.allow_nonfinite:
+                self._check_finite(layout, rows)
+            return (y.clone() if type(y) is Tensor else map_leaves(_own, y)), layout, rows
+
+    def _new_layout(
+        self, xs: tuple[Any, ...], leaves: list[Any], tokens: list[Any], y: Any, branch: Branch
+    ) -> Layout:
+        states = self.running()
+        named = self.names(states)
+        names = [name for name, _ in named_leaves(xs[0] if len(xs) == 1 else xs, "x")]
+        leaves_of(named, names, [])
+        names += [name for name, _ in named_leaves(y, "y")]
+        for name, leaf in zip(names, leaves, strict=True):
+            check_recordable(leaf, name)
+        layout = Layout(names, leaves, named, len(xs), tokens)
+        if branch.layout is not None:
+            raise branch.layout.refuse(branch.name, layout)
+        return layout
+
+    def _check_finite(self, layout: Layout, rows: list[Any]) -> None:
+        name = layout.not_finite(rows)
+        if name is not None:
+            what = "the input has" if name in layout.input_names else f"the step gave {name}"
+            raise RnnlabError(
+                f"Session: {what} values that are not finite (NaN or infinity). Nothing was "
+                "recorded. Session(model, allow_nonfinite=True) accepts them."
+            )
+
+    # many steps
+
+    def whole(self, xs: Tensor, layout: Layout) -> tuple[Any, list[Tensor], list[State]] | None:
+        """A whole sequence by the fastest way; None if it has to be stepped.
+
+        Returns the outputs, the rows to record and the last states.
+        """
+        from rnnlab.derive import run_states
+
+        with torch.no_grad():
+            ys, found = run_states(self.model, xs)
+            given = {layout.names[0]: xs, **found, "y": ys}
+            if not isinstance(ys, Tensor) or set(layout.names) != set(given):
+                return None
+            leaves = [given[name] for name in layout.names]
+            if any(
+                _unlike(leaf, layout, name) for name, leaf in zip(layout.names, leaves, strict=True)
+            ):
+                return None
+            rows = layout.pack_many(leaves)
+            if not self.allow_nonfinite:
+                self._check_finite(layout, rows)
+            last = layout.states_of([row[-1] for row in rows])
+        return ys.clone(), rows, last
+
+
+def _prime(recur: Recur, state: State) -> None:
+    """Let a Recur take its next step as if it had come to `state` by stepping."""
+    cell, fast = recur.cell, recur.__dict__["_fast"]
+    if not isinstance(cell, Cell) or type(recur).forward is not Recur.forward:
+        return
+    leaves: list[Any] = []
+    leaves_of(state, leaves, [])
+    if not all(isinstance(leaf, Tensor) and leaf.dim() and leaf.is_cpu for leaf in leaves):
+        return
+    leads = {leaf.shape[:-1] for leaf in leaves}
+    weight = next(cell.parameters(), None)
+    if len(leads) == 1 and weight is not None:
+        x = torch.empty(*leads.pop(), cell.input_size, dtype=weight.dtype)
+        fast.passed(cell, state, x)
+
+
+def _unlike(leaf: Any, layout: Layout, name: str) -> bool:
+    slot = layout.slots[name]
+    if not isinstance(leaf, Tensor):
+        return True
+    return leaf.dtype != slot.dtype or tuple(leaf.shape[1:]) != slot.shape
+
+
+def _named_like(path: str, recur: Recur, state: State) -> State:
+    names = iter([name for name, _ in named_leaves(state, top=recur._state_names)])
+    return map_leaves(lambda _: f"{path}.{next(names)}" if path else next(names), state)
+
+
+def _same(a: State, b: State) -> bool:
+    first: list[Any] = []
+    second: list[Any] = []
+    ours: list[Any] = []
+    theirs: list[Any] = []
+    leaves_of(a, first, ours)
+    leaves_of(b, second, theirs)
+    return ours == theirs and all(_same_leaf(x, y) for x, y in zip(first, second, strict=True))
+
+
+def _same_leaf(x: Any, y: Any) -> bool:
+    if isinstance(x, Tensor) and isinstance(y, Tensor):
+        alike = x.dtype == y.dtype and x.shape == y.shape and x.device == y.device
+        return alike and bits(x) == bits(y)
+    return type(x) is type(y) and bool(x == y or (math.isnan(x) and math.isnan(y)))
+
+
+def refused(who: str, error: BaseException) -> RnnlabError:
+    """What to say when somebody else's code failed."""
+    return RnnlabError(
+        f"Session: {who} failed with {type(error).__name__}: {error}. "
+        "The session stands where it stood."
+    )
+
+
+def short(model: Any) -> str:
+    """The model in a few words."""
+    text = " ".join(repr(model).split())
+    return text if len(text) <= 80 else f"{text[:77]}…"

@@ -1,0 +1,139 @@
+"""What the page asks of a recording: the gates of a step, an order of units, a principal plane."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rnnlab.derive import derive
+from rnnlab.errors import RnnlabError
+from rnnlab.recur import recurs
+from rnnlab.session import Session
+from rnnlab.trace import Trace
+from rnnlab.widgets.lanes import flat_rows
+
+ORDERS = ("index", "first activity", "principal component", "time constant")
+WINDOW = 4096
+"""So many of the newest steps are looked at when units are put in order or a plane is fitted."""
+
+
+def window(session: Session, start: int, stop: int) -> Trace:
+    """The steps start + 1 … stop of the current branch as a Trace, without reading the rest."""
+    names = session.recorded()
+    initial = session.initial()
+    before: dict[str, Any] = {}
+    for name in initial:
+        if start and name in names:
+            before[name] = session.read(name, start - 1, start)[0]
+        else:
+            before[name] = initial[name]
+    arrays = {name: session.read(name, start, stop) for name in names}
+    return Trace(arrays, initial={n: v for n, v in before.items() if n in arrays})
+
+
+def gates(session: Session, step: int) -> dict[str, dict[str, dict[str, Any]]]:
+    """The gates of one step: layer → gate → its values, and whether it is a gate between 0 and 1.
+
+    Layers are named by the path of their Recur ("" for a model that is one). What is not a cell of
+    the library has none.
+    """
+    if not 1 <= step <= session.length():
+        raise RnnlabError(f"Explorer: there are steps 1 to {session.length()}, no {step}.")
+    seen = window(session, step - 1, step)
+    derived = derive(session.model, seen, force=True)
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for path, recur in recurs(session.model):
+        for gate in getattr(recur.cell, "gate_names", ()):
+            name = f"{path}.{gate}" if path else gate
+            if name in derived:
+                values = flat_rows(derived[name])[0]
+                entry = {"values": values.astype(float).tolist(), "sigmoid": gate in SIGMOID}
+                found.setdefault(path, {})[gate] = entry
+    return found
+
+
+SIGMOID = frozenset("ifozru")
+"""Gates that lie between 0 and 1, by the letters that the cells use for them."""
+
+
+def order(session: Session, by: str) -> dict[str, list[int]]:
+    """For every state the order in which to draw its units; empty for the order by index.
+
+    Raises:
+        RnnlabError: an unknown order, too short a recording, or no forget gate to go by.
+    """
+    if by not in ORDERS:
+        raise RnnlabError(f"Explorer: order units by one of {', '.join(ORDERS)}, not {by!r}.")
+    if by == "index":
+        return {}
+    length = session.length()
+    if length < 2:
+        raise RnnlabError(f"Explorer: an order by {by} needs at least 2 recorded steps.")
+    start = max(0, length - WINDOW)
+    if by == "time constant":
+        return _by_memory(session, start, length)
+    orders: dict[str, list[int]] = {}
+    for name in session.initial():
+        rows = flat_rows(session.read(name, start, length)).astype(float)
+        key = _first_active(rows) if by == "first activity" else _loading(rows)
+        orders[name] = np.argsort(key, kind="stable").tolist()
+    return orders
+
+
+def _first_active(rows: np.ndarray) -> np.ndarray:
+    """The row in which each unit first exceeds half of its largest magnitude."""
+    size = np.abs(rows)
+    return (size >= 0.5 * size.max(axis=0)).argmax(axis=0)
+
+
+def _loading(rows: np.ndarray) -> np.ndarray:
+    _, _, axes = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
+    first = axes[0]
+    return first * np.sign(first[np.abs(first).argmax()])
+
+
+def _by_memory(session: Session, start: int, length: int) -> dict[str, list[int]]:
+    """Units by the time constant −1 / mean ln f of their forget gate, the fastest first."""
+    derived = derive(session.model, window(session, start, length), force=True)
+    orders: dict[str, list[int]] = {}
+    for path, recur in recurs(session.model):
+        gate = f"{path}.f" if path else "f"
+        if gate not in derived:
+            continue
+        f = np.clip(flat_rows(derived[gate]).astype(float), 1e-12, 1 - 1e-12)
+        slowest_last = np.argsort(-1 / np.log(f).mean(axis=0), kind="stable").tolist()
+        for name in getattr(recur.cell, "state_names", ()):
+            orders[f"{path}.{name}" if path else name] = slowest_last
+    if not orders:
+        raise RnnlabError("Explorer: no layer of this model has a forget gate f to order by.")
+    return orders
+
+
+def plane(session: Session, name: str) -> dict[str, Any]:
+    """The principal plane of one state over the current branch: centre, axes, explained variance.
+
+    The sign of each axis is such that its largest loading is positive.
+    """
+    if name not in session.initial():
+        raise RnnlabError(f"Explorer: there is no state {name!r}.")
+    length = session.length()
+    if length < 3:
+        raise RnnlabError("Explorer: a plane needs at least 3 recorded steps.")
+    start = max(0, length - WINDOW)
+    rows = flat_rows(session.read(name, start, length)).astype(float)
+    mean = rows.mean(axis=0)
+    _, sizes, axes = np.linalg.svd(rows - mean, full_matrices=False)
+    axes = axes[:2] * np.sign(np.take_along_axis(axes[:2], np.abs(axes[:2]).argmax(1)[:, None], 1))
+    power = sizes**2
+    share = power[:2] / power.sum() if power.sum() else np.zeros(2)
+    reach = np.abs((rows - mean) @ axes.T).max(axis=0)
+    return {
+        "kind": "plane",
+        "name": name,
+        "mean": mean.tolist(),
+        "axes": axes.tolist(),
+        "variance": share.tolist(),
+        "reach": np.maximum(reach, 1e-9).tolist(),
+        "fit": f"steps {start + 1} to {length} of {session.branch_name}",
+    }

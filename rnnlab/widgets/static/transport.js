@@ -1,0 +1,80 @@
+import { el } from "./dom.js";
+
+/** The transport bar: every control a native element with its name, and a key in its tooltip. */
+export function transportBar(model, link) {
+  const { store } = link;
+  const send = (action, detail) => link.send(action, detail);
+  const button = (name, key, action, more = {}) =>
+    el("button", { type: "button", title: `${name} (key ${key})`, ariaKeyShortcuts: key, ...more },
+      { click: action }, name);
+  const count = el("input", {
+    type: "number", min: 1, max: 1000000, value: 10, ariaLabel: "Number of steps to run",
+  });
+  const stepsToRun = () => Math.max(1, Math.round(Number(count.value)) || 1);
+  const running = () => model.get("running");
+  const Reset = button("Reset", "R", () => send("reset"));
+  const Back = button("Back", "B", () => send("back"));
+  const Forward = button("Forward", "F", () => send("forward"));
+  const Step = button("Step", "S", () => send("step"), { className: "rl-main" });
+  const Run = button("Run", "N", () => send(running() ? "pause" : "run", { steps: stepsToRun() }));
+  const Play = button("Play", "P", () => send(model.get("playing") ? "pause" : "play"));
+  const Undo = button("Undo", "U", () => send("undo"));
+  const Redo = button("Redo", "Y", () => send("redo"));
+  const name = el("input", { type: "text", size: 10, ariaLabel: "Name of the new branch",
+    placeholder: "new name" });
+  const Branch = button("Branch", "K", () => { send("branch", { name: name.value }); name.value = ""; });
+  const Save = button("Save", "W", () => send("save"));
+  const Export = button("Export", "E", () => send("export"));
+  const branches = el("select", { ariaLabel: "Current branch" }, {
+    change: () => send("checkout", { branch: branches.value }),
+  });
+  const speed = el("select", { ariaLabel: "Steps per second" }, {
+    change: () => { model.set("speed", Number(speed.value)); model.save_changes(); },
+  }, ...[1, 2, 5, 10, 30].map((s) => el("option", { value: s }, {}, `${s} / s`)));
+  const status = el("span", { className: "rl-status", role: "status", ariaLive: "polite" });
+  const progress = el("progress", { max: 1, value: 0, hidden: true, ariaLabel: "Progress of the run" });
+  const element = el("div", { role: "toolbar", ariaLabel: "Transport" }, {},
+    el("div", { className: "rl-bar" }, {},
+      Reset, Back, Forward, Step, el("span", { className: "rl-group" }, {}, Run, count, "steps"),
+      Play, speed, progress, status),
+    el("div", { className: "rl-bar" }, {},
+      el("label", {}, {}, "Branch", branches), el("span", { className: "rl-group" }, {}, Branch, name),
+      Undo, Redo, Save, Export));
+
+  const keys = { r: Reset, b: Back, f: Forward, s: Step, n: Run, p: Play, u: Undo, y: Redo,
+    k: Branch, w: Save, e: Export };
+  const key = (event) => {
+    const typing = event.target.matches("input:not([type=range]):not([type=checkbox]), select, textarea");
+    const pressed = keys[event.key.toLowerCase()];
+    if (!pressed || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (!pressed.disabled) pressed.click();
+  };
+
+  const update = (said) => {
+    const { place } = store;
+    const feed = model.get("feed");
+    const playing = model.get("playing");
+    const empty = feed.kind === "queue" && place.position !== null && place.position >= feed.count;
+    Back.disabled = place.t === 0;
+    Forward.disabled = place.t >= place.length;
+    Step.disabled = empty;
+    Run.disabled = empty && !running();
+    Run.textContent = running() ? "Stop" : "Run";
+    Play.disabled = empty && !playing;
+    Play.textContent = playing ? "Pause" : "Play";
+    Play.title = `${playing ? "Pause" : "Play"} (key P)`;
+    speed.value = String(model.get("speed"));
+    progress.hidden = !running();
+    progress.value = model.get("progress");
+    const names = model.get("branches");
+    if (branches.dataset.key !== names.join("\n")) {
+      branches.dataset.key = names.join("\n");
+      branches.replaceChildren(...names.map((n) => el("option", { value: n }, {}, n)));
+    }
+    branches.value = place.branch;
+    if (status.textContent !== said) status.textContent = said;
+  };
+  return { element, update, key };
+}

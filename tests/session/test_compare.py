@@ -1,0 +1,236 @@
+"""compare, find, match, backtrack: against what they mean, written out."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+import rnnlab as rl
+from rnnlab.session import (
+    Session,
+    Span,
+    argmax_changed,
+    compare,
+    crossed,
+    differ,
+    find,
+    match,
+)
+from rnnlab.trace import Trace
+from tests.session.helpers import H, I, accumulator, inputs, make
+
+
+def two():
+    session = Session(make("chain"))
+    session.run(inputs(8))
+    session.rewind(3)
+    session.run(inputs(5, seed=1))
+    return session
+
+
+def trace_of(rows, **options) -> Trace:
+    rows = np.asarray(rows, dtype=float)
+    return Trace({"h": rows}, initial={"h": np.zeros(rows.shape[1:])}, **options)
+
+
+class TestCompare:
+    def test_distances(self):
+        session = two()
+        found = compare(session, "main", "main@3")
+        a, b = session.trace("main"), session.trace("main@3")
+        assert list(found.distance) == ["0.h", "0.c", "1.h", "y"]
+        for name in found.distance:
+            gap = np.abs(a[name].astype(float) - b[name])
+            np.testing.assert_allclose(found.gaps[name], gap)
+            np.testing.assert_allclose(found.distance[name], np.sqrt((gap**2).mean(axis=1)))
+            assert (found.distance[name][:3] == 0).all()
+            assert found.begins(name) == 3
+        assert found.steps.tolist() == [[t, t] for t in range(1, 9)]
+        shares = found.carriers("0.h", H)
+        assert sum(share for _, share in shares) == pytest.approx(1)
+        assert [s for _, s in shares] == sorted((s for _, s in shares), reverse=True)
+
+    def test_where_it_dies_out(self):
+        session = Session(rl.Recur(lambda h, x: (0.1 * h + x, h), 0.0))
+        session.run([1.0] * 9)
+        session.rewind(1)
+        session.run([2.0] + [1.0] * 7)
+        found = compare(session, "main", "main@1")
+        assert found.begins("h") == 1
+        assert found.dies_out("h", 0.5) == 2
+        assert found.dies_out("h", 1e-12) is None
+        same = compare(session, "main", "main")
+        assert (same.begins("h"), same.dies_out("h")) == (None, 0)
+        assert repr(same).splitlines()[1:] == ["  h: equal", "  y: equal"]
+
+    def test_sessions_and_traces(self):
+        one, other = two(), two()
+        other.checkout("main")
+        assert (compare(one, other).distance["0.h"][3:] > 0).all()
+        assert compare(one.trace(), one).distance["0.h"].max() == 0
+
+    def test_by_label(self):
+        v = rl.session.Vocabulary.from_text("the river investment bank")
+        model = rl.Chain(torch.nn.Embedding(4, I), rl.GRU(I, H))
+        session = Session(model, v.encode)
+        session.run(["the", "river", "bank"])
+        session.rewind(1)
+        session.run(["investment", "river", "bank"])
+        found = compare(session, "main", session.branch_name, align="label")
+        assert found.steps.tolist() == [[1, 1], [2, 3], [3, 4]]
+        a, b = session.trace("main")["1.h"], session.trace()["1.h"]
+        np.testing.assert_allclose(found.gaps["1.h"][2], np.abs(a[2] - b[3]), rtol=1e-6)
+
+    def test_a_batch_shows_its_largest_gap(self):
+        session = Session(make("rnn"))
+        session.step(torch.ones(2, I))
+        session.rewind(0)
+        x = torch.ones(2, I)
+        x[1] = -1
+        session.step(x)
+        found = compare(session, "main", "main@0")
+        a, b = session.trace("main")["h"], session.trace()["h"]
+        np.testing.assert_allclose(found.gaps["h"], np.abs(a - b).max(axis=1), rtol=1e-6)
+
+    def test_refused(self):
+        session = two()
+        with pytest.raises(rl.RnnlabError, match=r"align must be 'step' or 'label', not 'x'\.$"):
+            compare(session, "main", "main@3", align="x")
+        with pytest.raises(rl.RnnlabError, match=r"there are no labels to align by"):
+            compare(session, "main", "main@3", align="label")
+        with pytest.raises(rl.RnnlabError, match=r"^Session: no branch 'x'\."):
+            compare(session, "main", "x")
+        with pytest.raises(rl.RnnlabError, match=r"record nothing of the same shape"):
+            compare(session.trace(), trace_of([[1]]))
+        with pytest.raises(rl.RnnlabError, match=r"^compare: give branches of a session"):
+            compare(session, "main", 3)
+
+
+class TestFind:
+    def test_against_a_loop(self):
+        rows = np.random.default_rng(0).normal(size=(300, 5))
+        units = [("h", 0), ("h", 2, -1), ("h", 4)]
+        for k in (1, 2, 3):
+            active = [sum(v > 0.2 for v in (row[0], -row[2], row[4])) >= k for row in rows.tolist()]
+            spans, at = [], 0
+            while at < len(active):
+                end = at
+                while end < len(active) and active[end]:
+                    end += 1
+                spans += [(at, end)] if end > at else []
+                at = end + 1
+            found = find(trace_of(rows), units, above=0.2, at_least=k)
+            assert [(s.start, s.stop) for s in found] == spans
+            assert all(len(s) >= 2 for s in find(trace_of(rows), units, 0.2, k, min_steps=2))
+
+    def test_spans(self):
+        (span,) = find(trace_of([[0, 0], [1, 3], [1, 1], [0, 0]]), {"h": [0, 1]})
+        assert repr(span) == "Span(steps 2–3, strength 1.5)"
+        assert len(trace_of([[0], [1]])[span.slice]) == 1
+        assert find(trace_of(np.zeros((0, 2))), {"h": [0]}) == []
+
+    def test_refused(self):
+        trace = trace_of([[0, 0]])
+        with pytest.raises(rl.RnnlabError, match=r"^find: h has units 0 to 1; there is no 2\.$"):
+            find(trace, {"h": [2]})
+        with pytest.raises(rl.RnnlabError, match=r"^find: no units were given\.$"):
+            find(trace, [])
+        with pytest.raises(rl.RnnlabError, match=r"between 1 and the number of units \(1\), not 2"):
+            find(trace, {"h": [0]}, at_least=2)
+
+
+class TestMatch:
+    def naive(self, rows, pattern):
+        length = len(pattern)
+        return [
+            2 * (rows[i : i + length] * pattern).sum()
+            / ((rows[i : i + length] ** 2).sum() + (pattern**2).sum())
+            for i in range(len(rows) - length + 1)
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize(("steps", "length"), [(50, 7), (500, 3), (100, 100), (333, 64)])
+    def test_similarity_is_what_it_says(self, steps, length):
+        from rnnlab.session.patterns import _similarity
+
+        rows = np.random.default_rng(1).normal(size=(steps, 3))
+        pattern = rows[:length] * 0.9
+        np.testing.assert_allclose(_similarity(rows, pattern), self.naive(rows, pattern), atol=1e-9)
+
+    def test_planted_patterns_are_found_in_order(self):
+        rng = np.random.default_rng(2)
+        rows = 0.01 * rng.normal(size=(400, 4))
+        pattern = rng.normal(size=(12, 4))
+        rows[50:62] += pattern
+        rows[200:212] += pattern
+        rows[300:312] += 1.5 * pattern
+        other = 0.01 * rng.normal(size=(100, 4))
+        other[30:42] += pattern
+        found = match(trace_of(rows), slice(50, 62), top=2)
+        assert [(m.start, m.stop) for m in found] == [(200, 212), (300, 312)]
+        assert found[0].similarity > 0.99 > found[1].similarity
+        found = match(trace_of(rows), Span(50, 62, 0.0), [trace_of(other)], top=1)
+        assert (found[0].recording, found[0].start) == (0, 30)
+        assert repr(found[0]).startswith("Match(recording 0, steps 31–42, similarity ")
+
+    def test_places_do_not_overlap(self):
+        found = match(trace_of(np.sin(np.arange(200.0))[:, None]), (20, 40), top=20)
+        places = sorted(m.start for m in found)
+        assert all(b - a >= 20 for a, b in pairwise(places))
+        assert all(m.stop <= 20 or m.start >= 40 for m in found)
+
+    def test_chosen_units(self):
+        rows = np.zeros((30, 2))
+        rows[3:6, 0] = rows[20:23, 0] = 1
+        rows[3:6, 1] = 9
+        found = match(trace_of(rows), (3, 6), units=[("h", 0)], top=1)
+        assert (found[0].start, found[0].similarity) == (20, pytest.approx(1))
+
+    def test_an_empty_span(self):
+        with pytest.raises(rl.RnnlabError, match=r"^match: the span is empty \(2 to 2\)\.$"):
+            match(trace_of(np.zeros((5, 1))), (2, 2))
+
+
+class TestBacktrack:
+    def session(self):
+        session = Session(accumulator())
+        session.run([1, 1, 1, -1, -1, 3])  # h: 1 2 3 2 1 4
+        return session
+
+    def test_crossed(self):
+        session = self.session()
+        assert session.backtrack(crossed("h", 0, 2.5)) == 6
+        session.rewind(5)
+        assert session.backtrack(crossed("h", 0, 2.5)) == 4
+        assert session.backtrack(crossed("h", 0, 0.5)) == 1
+        assert session.backtrack(crossed("h", 0, 9)) is None
+        with pytest.raises(rl.RnnlabError, match=r"^h has units 0 to 0; there is no 3\.$"):
+            session.backtrack(crossed("h", 3, 9))
+
+    def test_a_function(self):
+        session = self.session()
+        assert session.backtrack(lambda trace, t: trace["h"][-1] == 2) == 4
+        assert session.backtrack(lambda trace, t: len(trace) == t == 3) == 3
+        assert session.backtrack(lambda trace, t: False) is None
+
+    def test_argmax_changed(self):
+        session = Session(rl.Recur(lambda h, x: (x, x), torch.zeros(3)))
+        with pytest.raises(rl.RnnlabError, match=r"^Trace: no array 'y'"):
+            session.backtrack(argmax_changed())
+        session.run(torch.tensor([[1.0, 0, 0], [0, 2, 0], [0, 3, 1], [0, 3, 2]]))
+        assert session.backtrack(argmax_changed()) == 2
+        session.rewind(1)
+        assert session.backtrack(argmax_changed()) is None
+
+    def test_differ(self):
+        session = two()
+        assert session.backtrack(differ("main", 0.0)) == 4
+        assert session.backtrack(differ("main", 0.0, "1.h")) == 4
+        assert session.backtrack(differ("main", 1e9)) is None
+        session.rewind(3)
+        assert session.backtrack(differ("main", 0.0)) is None
+
+    def test_titles(self):
+        assert repr(crossed("h", 1, 0.5)) == "h[1] crossed 0.5"
+        assert repr(argmax_changed()) == "the arg-max of y changed"
+        assert repr(differ("b", 0.1)) == "differed from 'b' by more than 0.1"

@@ -1,0 +1,476 @@
+"""Poke, clamp, transplant: what they change, what they leave, and switching them off and on."""
+
+import numpy as np
+import pytest
+import torch
+
+import rnnlab as rl
+from rnnlab.cells.registry import CELLS
+from rnnlab.session import Session
+from tests.helpers import randomise
+from tests.session.helpers import MODELS, H, I, accumulator, contents, inputs, make, states
+
+
+def refused(text: str):
+    return pytest.raises(rl.RnnlabError, match=f"^{text}$")
+
+
+def plain_lstm(cell, state, x, held=()):
+    """One LSTM step by hand, with gates replaced."""
+    h, c = state
+    z = cell.weight_ih @ x + cell.weight_hh @ h + cell.bias
+    i, f, g, o = z.chunk(4)
+    gates = {"i": i.sigmoid(), "f": f.sigmoid(), "g": g.tanh(), "o": o.sigmoid()}
+    for gate, unit, value in held:
+        gates[gate] = gates[gate].clone()
+        gates[gate][unit] = value
+    c = gates["f"] * c + gates["i"] * gates["g"]
+    return (gates["o"] * c.tanh(), c), gates
+
+
+class TestPoke:
+    def test_a_unit_is_set_and_the_rest_is_left(self):
+        session = Session(make("lstm"))
+        session.run(inputs(3))
+        before, main = session.states(), session.trace()
+        session.poke("c", 2, 0.75)
+        after = session.states()
+        assert after["c"][2] == 0.75
+        assert torch.equal(after["c"][[0, 1, 3]], before["c"][[0, 1, 3]])
+        assert torch.equal(after["h"], before["h"])
+        assert session.branch_name == "main@3 c[2]=0.75"
+        trace = session.trace()
+        assert trace["c"][2].tolist() == after["c"].tolist()
+        assert trace["c"][:2].tobytes() == main["c"][:2].tobytes()
+        assert session.trace("main")["c"].tobytes() == main["c"].tobytes()
+        edit = {"t": 3, "kind": "poke", "name": "c", "units": (2,), "value": 0.75}
+        assert trace.edits == (edit,)
+
+    def test_the_model_goes_on_from_there(self):
+        session, alone = Session(make("lstm")), make("lstm")
+        xs = inputs(4)
+        session.run(xs[:2])
+        session.poke("c", 1, -1.5)
+        h, c = (session.states()[name] for name in "hc")
+        with torch.no_grad():
+            (h, c), y = alone.cell((h, c), xs[2])
+        assert torch.equal(session.step(xs[2]), y)
+        assert torch.equal(session.states()["c"], c)
+
+    @pytest.mark.parametrize(
+        ("unit", "value", "want"),
+        [
+            (None, 0.5, [0.5, 0.5, 0.5, 0.5]),
+            (None, [1, 2, 3, 4], [1, 2, 3, 4]),
+            (None, torch.tensor([1.0, 2, 3, 4]), [1, 2, 3, 4]),
+            (-1, 9, [1, 1, 1, 9]),
+            ([0, 2], [5, 6], [5, 1, 6, 1]),
+            (np.array([1, 3]), 0, [1, 0, 1, 0]),
+            (slice(1, None), 7, [1, 7, 7, 7]),
+            (None, lambda h: -2 * h, [-2, -2, -2, -2]),
+            (1, lambda h: h + 4, [1, 5, 1, 1]),
+        ],
+    )
+    def test_units_and_values(self, unit, value, want):
+        session = Session(rl.Recur(lambda h, x: (h + x, h), torch.zeros(4)))
+        session.step(torch.ones(4))
+        session.poke("h", unit, value)
+        assert session.states()["h"].tolist() == want
+
+    def test_a_number(self):
+        session = Session(accumulator())
+        session.run([1, 2])
+        session.poke("h", None, 10)
+        assert session.step(1) == 20
+        assert session.trace()["h"].tolist() == [1, 10, 11]
+
+    def test_at_the_start(self):
+        session = Session(make("rnn"))
+        session.poke("h", 0, 3.0)
+        session.run(inputs(2))
+        assert session.trace().initial["h"][0] == 3
+        assert session.initial("main")["h"][0] != 3
+        session.rewind(0)
+        assert session.states()["h"][0] == 3
+
+    def test_edits_at_one_place_share_a_branch(self):
+        session = Session(make("rnn"))
+        session.run(inputs(2))
+        session.poke("h", 0, 1.0)
+        session.poke("h", 1, 2.0)
+        assert session.branches == ("main", "main@2 h[0]=1, h[1]=2")
+        assert session.states()["h"][:2].tolist() == [1, 2]
+        session.undo()
+        assert session.branches == ("main", "main@2 h[0]=1")
+        session.redo()
+        session.step(torch.ones(I))
+        session.poke("h", 0, 1.0)
+        assert len(session.branches) == 3
+
+    def test_in_a_batch_every_row_is_set(self):
+        session = Session(make("chain"))
+        session.step(torch.ones(2, I))
+        session.poke("0.h", 1, 0.5)
+        assert session.states()["0.h"][:, 1].tolist() == [0.5, 0.5]
+
+    def test_no_effect_no_change(self):
+        session = Session(make("gru"))
+        session.run(inputs(2))
+        before, log = contents(session), len(session.log)
+        session.poke("h", 2, float(session.states()["h"][2]))
+        session.poke("h", None, lambda h: h)
+        assert contents(session) == before
+        assert len(session.log) == log
+
+    @pytest.mark.parametrize(
+        ("arguments", "text"),
+        [
+            (("z", 0, 1.0), r"Session: no state 'z'\. There are: h, c\."),
+            (("c", 4, 1.0), r"Session: c has units 0 to 3; there is no 4\."),
+            (("c", 0.5, 1.0), r"Session: a unit is a whole number, got 0\.5\."),
+            (("c", [], 1.0), r"Session: no unit of c was given\."),
+            (
+                ("c", None, [1.0, 2]),
+                r"Session: c can be set to a number, or to 4; got shape \(2,\)\.",
+            ),
+            (("c", 0, "word"), r"Session: c can be set to a number, or to 1; got str 'word'\."),
+            (("c", 0, float("nan")), r"Session: c would be set to values that are not finite .*"),
+            (("c", 0, lambda c: 1 / 0), r"Session: the function for c failed with ZeroDivision.*"),
+        ],
+    )
+    def test_refused(self, arguments, text):
+        session = Session(make("lstm"))
+        session.run(inputs(2))
+        before = contents(session)
+        with refused(text):
+            session.poke(*arguments)
+        assert contents(session) == before
+
+
+class TestClamp:
+    def test_a_lesion(self):
+        session, alone = Session(make("rnn")), make("rnn")
+        xs = inputs(5)
+        session.run(xs[:1])
+        session.clamp("h", [1, 2], 0.0, steps=3)
+        h = session.states()["h"]
+        for x in xs[1:4]:
+            assert h[1] == h[2] == 0
+            y = session.step(x)
+            with torch.no_grad():
+                h, _ = alone.cell(h, x)
+            h[[1, 2]] = 0
+            torch.testing.assert_close(session.states()["h"], h)
+            assert torch.equal(y, session.states()["h"])
+            h = session.states()["h"]
+        y = session.step(xs[4])
+        assert y[1] != 0
+        with torch.no_grad():
+            assert torch.equal(y, alone.cell(h, xs[4])[1])
+
+    @pytest.mark.parametrize("value", [0.0, 1.0, 0.25])
+    def test_a_gate_is_exactly_that_and_the_state_follows(self, value):
+        session = Session(make("lstm"))
+        xs = inputs(4)
+        session.run(xs[:1])
+        session.clamp("f", [0, 3], value, steps=2)
+        cell = session.model.cell
+        for x in xs[1:3]:
+            before = session.states()
+            session.step(x)
+            with torch.no_grad():
+                held = [("f", unit, value) for unit in (0, 3)]
+                (h, c), gates = plain_lstm(cell, (before["h"], before["c"]), x, held)
+                torch.testing.assert_close(session.states()["h"], h)
+                torch.testing.assert_close(session.states()["c"], c)
+            if value == 1:
+                kept = before["c"] + gates["i"] * gates["g"]
+                torch.testing.assert_close(session.states()["c"][[0, 3]], kept[[0, 3]])
+
+    def test_what_follows_a_gate_sees_it(self):
+        session = Session(make("gru"))
+        session.run(inputs(2))
+        before = session.states()["h"]
+        session.clamp("r", None, 0.0, steps=1)
+        x = inputs(1, seed=5)[0]
+        session.step(x)
+        cell = session.model.cell
+        with torch.no_grad():
+            u, v = cell.weight_ih @ x + cell.bias, cell.weight_hh @ before
+            z = torch.sigmoid(u[H : 2 * H] + v[H : 2 * H])
+            n = torch.tanh(u[2 * H :])  # r = 0: the recurrent part is gone
+            torch.testing.assert_close(session.states()["h"], (1 - z) * n + z * before)
+
+    def test_update_gate_at_one_keeps_the_state_exactly(self):
+        session = Session(make("gru"))
+        session.run(inputs(2))
+        before = session.states()["h"]
+        session.clamp("z", None, 1.0, steps=5)
+        session.run(torch.stack(inputs(5, seed=3)))
+        assert torch.equal(session.states()["h"], before)
+        session.step(torch.ones(I))
+        assert not torch.equal(session.states()["h"], before)
+
+    @pytest.mark.parametrize("kind", CELLS, ids=lambda kind: kind.__name__)
+    def test_every_gate_of_every_cell(self, kind):
+        cell = randomise(kind(I, H))
+        session = Session(cell)
+        x = torch.tensor([0.3, -0.7, 1.1])
+        session.step(x)
+        cell = session.model.cell
+        for gate in cell.gate_names:
+            session.checkout("main")
+            before = session.model.state
+            with torch.no_grad():
+                free = cell.gates(before, x)[gate]
+            session.clamp(gate, 0, 0.125, steps=1)
+            moved = session.step(x)
+            assert torch.isfinite(moved).all()
+            session.checkout("main")
+            session.clamp(gate, None, [float(v) for v in free], steps=1)
+            same = session.step(x)
+            session.checkout("main", 1)
+            session.branch(f"free {gate}")
+            torch.testing.assert_close(same, session.step(x), rtol=1e-5, atol=1e-5)
+
+    def test_two_clamps_and_a_layer_inside_a_chain(self):
+        session = Session(make("chain"))
+        session.clamp("0.f", None, 1.0, steps=4)
+        session.clamp("0.i", None, 0.0, steps=4)
+        c = session.states()["0.c"]
+        session.run(torch.stack(inputs(4)))
+        assert torch.equal(session.states()["0.c"], c)
+        session.step(torch.ones(I))
+        assert not torch.equal(session.states()["0.c"], c)
+
+    def test_a_fork_within_is_held_for_what_is_left(self):
+        session = Session(make("gru"))
+        session.clamp("z", None, 1.0, steps=4)
+        session.run(inputs(2))
+        h = session.states()["h"]
+        session.branch("other")
+        session.run(inputs(2))
+        assert torch.equal(session.states()["h"], h)
+        session.step(torch.ones(I))
+        assert not torch.equal(session.states()["h"], h)
+
+    def test_to_the_end(self):
+        session = Session(make("rnn"))
+        session.clamp("h", 0, 0.5)
+        session.run(torch.stack(inputs(20)))
+        assert (session.trace()["h"][:, 0] == 0.5).all()
+        assert session.branch_name == "main@0 h[0]=0.5 held"
+
+    def test_the_model_gets_its_cells_back(self):
+        session = Session(make("chain"))
+        cell, slots = session.model[0].cell, dict(session.model[0].__dict__)
+        session.clamp("0.f", None, 1.0, steps=2)
+        session.step(torch.ones(I))
+        assert session.model[0].cell is cell
+        assert slots.keys() == session.model[0].__dict__.keys()
+        with pytest.raises(rl.RnnlabError):
+            session.step(torch.ones(I + 1))
+        assert slots.keys() == session.model[0].__dict__.keys()
+
+    def test_a_function_cell(self):
+        session = Session(make("function"))
+        session.step(torch.ones(I))
+        session.clamp("h.0", 1, 0.0, steps=2)
+        session.run(inputs(2))
+        assert (session.trace()["h.0"][:, 1][[0, 1, 2]] == 0).all()
+
+    @pytest.mark.parametrize(
+        ("arguments", "text"),
+        [
+            (
+                ("q", 0, 1.0, 2),
+                r"Session: no state 'q'\. There are: h, c\. Gates that can be held: i, f, g, o\.",
+            ),
+            (("f", 4, 1.0, 2), r"Session: f has units 0 to 3; there is no 4\."),
+            (("f", 0, 1.0, 0), r"Session: steps must be a whole number ≥ 1, .*, got 0\."),
+            (("f", 0, float("inf"), 1), r"Session: f would be set to values .* not finite .*"),
+        ],
+    )
+    def test_refused(self, arguments, text):
+        session = Session(make("lstm"))
+        before = contents(session)
+        with refused(text):
+            session.clamp(*arguments)
+        assert contents(session) == before
+
+    def test_gates_of_a_function_cell(self):
+        with refused(r"Session: no state 'f'\. There are: h\."):
+            Session(accumulator()).clamp("f", 0, 1.0, 1)
+
+
+class TestTransplant:
+    def test_a_state_from_elsewhere(self):
+        session = Session(make("lstm"))
+        session.run(inputs(4))
+        session.reset()
+        session.run(inputs(3, seed=5))
+        h = session.states()["h"]
+        session.transplant("c", "main", 2)
+        assert session.states()["c"].tolist() == session.trace("main")["c"][1].tolist()
+        assert torch.equal(session.states()["h"], h)
+        assert session.branch_name == "run 2@3 c from main@2"
+        edit = {"t": 3, "kind": "transplant", "names": ("c",), "branch": "main", "from": 2}
+        assert session.trace().edits == (edit,)
+
+    def test_all_states(self):
+        session = Session(make("chain"))
+        session.run(inputs(4))
+        want = states(session)
+        session.reset()
+        session.step(torch.ones(I))
+        session.transplant(None, "main", 4)
+        assert states(session) == want
+
+    def test_refused(self):
+        session = Session(make("lstm"))
+        session.step(torch.ones(2, I))
+        session.reset()
+        session.step(torch.ones(I))
+        with refused(
+            r"Session: h is float32 \(4,\) here and float32 \(2, 4\) at step 1 of 'main'\."
+        ):
+            session.transplant("h", "main", 1)
+        with refused(r"Session: branch 'main' has steps 0 to 1, there is no 2\."):
+            session.transplant("h", "main", 2)
+        with refused(r"Session: no branch 'x'\. There are: main, run 2\."):
+            session.transplant("h", "x", 0)
+
+
+class TestSwitch:
+    @pytest.mark.parametrize("name", MODELS)
+    @pytest.mark.parametrize("whole", [True, False])
+    def test_off_gives_back_the_original_bit_for_bit(self, name, whole):
+        session = Session(make(name))
+        xs = inputs(12, model=session.model)
+        session.run(torch.stack(xs) if whole else xs)
+        if not whole:
+            session.reset()
+            for x in xs:
+                session.step(x)
+        origin = session.branch_name
+        main = contents(session)[-1][origin]
+        session.rewind(5)
+        key = next(iter(session.states()))
+        session.poke(key, 0, 2.0)
+        session.refeed()
+        edited = session.trace()
+        assert len(edited) == 12
+        assert edited[key][11].tobytes() != session.trace(origin)[key][11].tobytes()
+        session.switch(1, False)
+        assert (session.branch_name, session.t) == (origin, 12)
+        assert contents(session)[-1][origin] == main
+        session.switch(1, True)
+        again = session.trace()
+        assert all(again[k].tobytes() == edited[k].tobytes() for k in edited)
+        assert len(session.branches) == (2 if whole else 3)
+
+    def test_what_was_not_recorded_is_computed(self):
+        session, alone = Session(make("gru")), Session(make("gru"))
+        xs = inputs(9)
+        session.run(xs[:3])
+        session.poke("h", 0, 0.9)
+        for x in xs[3:]:
+            session.step(x)
+        for x in xs[:3]:
+            alone.step(x)
+        session.switch(1, False)
+        for x in xs[3:]:
+            alone.step(x)
+        np.testing.assert_allclose(session.trace()["h"], alone.trace()["h"], rtol=1e-6, atol=1e-6)
+        assert session.active_edits == ()
+        assert (session.t, session.length("main")) == (9, 3)
+
+    def test_one_of_two_edits(self):
+        session = Session(rl.Recur(lambda h, x: (h + x, h), torch.zeros(2)))
+        ones = torch.ones(2)
+        session.step(ones)
+        session.poke("h", 0, 10.0)
+        session.step(ones)
+        session.poke("h", 1, 100.0)
+        session.step(ones)
+        assert session.states()["h"].tolist() == [12, 101]
+        session.switch(1, False)
+        assert session.states()["h"].tolist() == [3, 101]
+        assert session.active_edits == (2,)
+        session.switch(2, False)
+        assert session.states()["h"].tolist() == [3, 3]
+        session.switch(1, True)
+        assert session.states()["h"].tolist() == [12, 3]
+        session.switch(2, True)
+        assert session.states()["h"].tolist() == [12, 101]
+        assert session.branch_name == "main@2 h[1]=100"
+
+    def test_a_clamp(self):
+        session = Session(make("gru"))
+        session.run(inputs(2))
+        session.clamp("z", None, 1.0, steps=2)
+        session.run(inputs(4, seed=3))
+        held = session.trace()["h"]
+        session.switch(1, False)
+        assert not np.array_equal(session.trace()["h"][2:], held[2:])
+        session.switch(1, True)
+        assert session.trace()["h"].tobytes() == held.tobytes()
+
+    def test_by_other_weights_nothing_recorded_is_taken(self):
+        session = Session(make("rnn"))
+        session.run(inputs(4))
+        session.rewind(2)
+        session.poke("h", 0, 1.0)
+        session.refeed()
+        with torch.no_grad():
+            session.model.cell.bias += 0.5
+        session.switch(1, False)
+        assert session.branch_name == "main@2"
+        assert not np.array_equal(session.trace()["h"], session.trace("main")["h"])
+        assert session.trace().weights["cell.bias"] == "changed before step 3"
+
+    def test_refused(self):
+        session = Session(make("rnn"))
+        with refused(r"Session: no edit 1\. There are: none\."):
+            session.switch(1, False)
+        session.run(inputs(2))
+        session.poke("h", 0, 1.0)
+        with refused(r"Session: edit 1 is on already\."):
+            session.switch(1, True)
+        session.reset()
+        with refused(r"Session: edit 1 is off already\."):
+            session.switch(1, False)
+        with refused(r"Session: edit 1 is at step 2; branch 'run 2' has 0\."):
+            session.switch(1, True)
+
+
+class TestRefeed:
+    def test_the_same_inputs_again(self):
+        session = Session(make("lstm"))
+        session.run(torch.stack(inputs(6)))
+        session.rewind(2)
+        session.poke("c", 0, 1.0)
+        session.refeed(steps=3)
+        assert session.t == 5
+        assert session.trace()["x"].tobytes() == session.trace("main")[:5]["x"].tobytes()
+        session.refeed("main")
+        assert session.t == 6
+
+    def test_labels_go_along(self):
+        session = Session(make("rnn"))
+        for text in "abc":
+            session.step(torch.ones(I), label=text)
+        session.rewind(1)
+        session.branch("b")
+        session.refeed()
+        assert session.trace().labels == ("a", "b", "c")
+
+    def test_refused(self):
+        session = Session(make("rnn"))
+        with refused(r"Session: 'main' was not forked; name a branch\."):
+            session.refeed()
+        session.run(inputs(3))
+        session.rewind(1)
+        session.branch("b")
+        with refused(r"Session: 'main' has 2 steps after step 1, not 3\."):
+            session.refeed(steps=3)

@@ -1,0 +1,153 @@
+"""Saving a session and loading it: everything comes back, or the file is refused by name."""
+
+import copy
+import os
+from collections import namedtuple
+
+import numpy as np
+import pytest
+import torch
+
+import rnnlab as rl
+from rnnlab.session import Session
+from tests.session.helpers import MODELS, I, contents, inputs, make, states
+from tests.session.test_log import busy
+
+Pair = namedtuple("Pair", "a b")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_everything_comes_back(name, tmp_path):
+    session = busy(name)
+    session.save(tmp_path / "run")
+    assert os.listdir(tmp_path) == ["run"]
+    model = copy.deepcopy(session.model)
+    rl.reset(model)
+    again = Session.load(tmp_path / "run", model)
+    assert contents(again) == contents(session)
+    assert again.log == session.log
+    assert again.active_edits == session.active_edits
+    x = inputs(1, seed=9, model=model)[0]
+    assert torch.equal(again.step(x), session.step(x))
+    session.rewind(2)
+    again.rewind(2)
+    assert torch.equal(again.step(x), session.step(x))
+    assert contents(again) == contents(session)
+    for each in (session, again):
+        each.checkout(next(n for n in each.branches if n.startswith("main@4")), 5)
+        each.switch(4, False)
+    assert contents(again) == contents(session)
+
+
+def test_a_fresh_session(tmp_path):
+    session = Session(make("lstm"))
+    session.save(tmp_path / "run")
+    again = Session.load(tmp_path / "run", copy.deepcopy(session.model))
+    assert contents(again) == contents(session)
+
+
+def test_structures_numbers_dtypes(tmp_path):
+    def cell(state, x):
+        h, (k, half) = state["h"], state["pair"]
+        return {"h": h + x, "pair": Pair(k + 1, [half * 0.5])}, h
+
+    def init():
+        return {"h": 0.5, "pair": Pair(0, [torch.ones(2, dtype=torch.bfloat16)])}
+
+    def flat(state, x):
+        (half,) = state["pair"].b
+        return cell({"h": state["h"], "pair": (state["pair"].a, half)}, x)
+
+    session = Session(rl.Recur(flat, init()))
+    session.run([1, 2.5, 3])
+    session.save(tmp_path / "run")
+    again = Session.load(tmp_path / "run", rl.Recur(flat, init()))
+    assert contents(again)[1] == 3
+    assert repr(again.states()) == repr(session.states())
+    again.step(1)
+    again.back(2)
+    assert again.states()["h.h"] == 4.0
+    assert isinstance(again.model.state["pair"], Pair)
+
+
+def test_another_model_is_refused_by_the_parameter(tmp_path):
+    session = Session(make("lstm"))
+    session.run(inputs(3))
+    session.save(tmp_path / "run")
+    other = copy.deepcopy(session.model)
+    with torch.no_grad():
+        other.cell.weight_hh[0, 0] += 1
+    text = (
+        r"run was recorded with another model: cell\.weight_hh differs\. "
+        r"Give the model it was made with, or force=True to go on with this one\.$"
+    )
+    with pytest.raises(rl.RnnlabError, match=text):
+        Session.load(tmp_path / "run", other)
+    forced = Session.load(tmp_path / "run", other, force=True)
+    assert states(forced) == states(session)
+    forced.step(torch.ones(I))
+    assert forced.trace().weights["cell.weight_hh"] == "changed before step 4"
+
+
+def test_other_states_are_refused_even_then(tmp_path):
+    session = Session(make("lstm"))
+    session.save(tmp_path / "run")
+    with pytest.raises(rl.RnnlabError, match=r"run has the states h, c; this model has h\.$"):
+        Session.load(tmp_path / "run", make("gru"), force=True)
+
+
+def test_what_is_loaded_is_not_undone(tmp_path):
+    session = Session(make("lstm"))
+    session.run(inputs(3))
+    session.save(tmp_path / "run")
+    again = Session.load(tmp_path / "run", session.model)
+    again.step(torch.ones(I))
+    again.undo()
+    assert again.t == 3
+    with pytest.raises(
+        rl.RnnlabError,
+        match=r"^Session: nothing to undo\. What was done before the session was saved stays\.$",
+    ):
+        again.undo()
+
+
+def test_encode_and_decode_are_given_again(tmp_path):
+    v = rl.session.Vocabulary("abc", one_hot=True)
+    session = Session(make("rnn"), v.encode, v.decode)
+    session.run("abba")
+    session.save(tmp_path / "run")
+    again = Session.load(tmp_path / "run", session.model, v.encode)
+    again.step("c")
+    assert again.trace().labels == ("a", "b", "b", "a", "c")
+
+
+def test_other_files(tmp_path):
+    session = Session(make("rnn"))
+    session.run(inputs(2))
+    session.trace().save(tmp_path / "trace")
+    text = r"trace is not a saved Session \(it is a saved Trace\)\.$"
+    with pytest.raises(rl.RnnlabError, match=text):
+        Session.load(tmp_path / "trace", session.model)
+    (tmp_path / "text").write_text("text")
+    with pytest.raises(rl.RnnlabError, match=r"text is not a saved Session \("):
+        Session.load(tmp_path / "text", session.model)
+    with pytest.raises(FileNotFoundError):
+        Session.load(tmp_path / "absent", session.model)
+
+
+def test_a_good_file_survives_a_failing_write(tmp_path, monkeypatch):
+    session = Session(make("rnn"))
+    session.run(inputs(2))
+    session.save(tmp_path / "run")
+    good = (tmp_path / "run").read_bytes()
+
+    def half(file, **_):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "savez", half)
+    session.step(torch.ones(I))
+    with pytest.raises(OSError, match="disk full"):
+        session.save(tmp_path / "run")
+    assert (tmp_path / "run").read_bytes() == good
+    assert os.listdir(tmp_path) == ["run"]

@@ -1,0 +1,126 @@
+"""Tokens and rows in, labelled probabilities out."""
+
+import pytest
+import torch
+
+import rnnlab as rl
+from rnnlab.session import Features, Session, Vocabulary
+from tests.session.helpers import contents
+
+
+def refused(text: str):
+    return pytest.raises(rl.RnnlabError, match=f"^{text}$")
+
+
+class TestVocabulary:
+    def test_numbers_and_vectors(self):
+        v = Vocabulary(["a", "b", "c"])
+        assert (v.index("b"), v.encode("c").item(), v.encode(0).item()) == (1, 2, 0)
+        assert v.encode("c").dtype == torch.int64
+        one = Vocabulary("abc", one_hot=True)
+        assert one.encode("b").tolist() == [0, 1, 0]
+        assert (len(v), list(v), "b" in v, "z" in v) == (3, ["a", "b", "c"], True, False)
+
+    def test_texts(self):
+        v = Vocabulary.from_text("The river, the bank's edge.")
+        assert v.tokens == (",", ".", "The", "bank's", "edge", "river", "the")
+        assert v.split("the river, edge") == ["the", "river", ",", "edge"]
+        letters = Vocabulary.from_text("hello world", characters=True)
+        assert letters.tokens == (" ", "d", "e", "h", "l", "o", "r", "w")
+        assert letters.split("he") == ["h", "e"]
+        assert repr(v) == "Vocabulary(7 tokens: ',', '.', 'The', …)"
+
+    def test_unknown_tokens(self):
+        v = Vocabulary(["river", "rivers", "bank"])
+        with refused(
+            r"Vocabulary: 'rivr' is not one of the 3 tokens\. Near it: 'river', 'rivers'\. "
+            r"Vocabulary\(tokens, unknown='…'\) accepts any\."
+        ):
+            v.encode("rivr")
+        with refused(r"Vocabulary: there are tokens 0 to 2, no 3\."):
+            v.encode(3)
+        open_one = Vocabulary.from_text("river bank", unknown="<?>")
+        assert open_one.index("money") == open_one.index("<?>")
+
+    def test_refused(self):
+        with refused(r"Vocabulary: 'a' is there twice\."):
+            Vocabulary("aba")
+        with refused(r"Vocabulary: there must be at least one token\."):
+            Vocabulary([])
+        with refused(r"Vocabulary: a token is text, got 3\."):
+            Vocabulary([3])
+        with refused(r"Vocabulary: unknown='z' must be one of the tokens\."):
+            Vocabulary("ab", unknown="z")
+
+    def test_decode(self):
+        v = Vocabulary("abc")
+        shares = v.decode(torch.tensor([0.0, 1.0, 2.0]))
+        assert list(shares) == ["a", "b", "c"]
+        assert sum(shares.values()) == pytest.approx(1)
+        assert shares["c"] / shares["b"] == pytest.approx(2.718281828)
+        with refused(r"Vocabulary: decode takes scores of shape \(3,\), got \(2,\)\."):
+            v.decode(torch.zeros(2))
+
+
+class TestInASession:
+    def session(self):
+        v = Vocabulary("abc", one_hot=True)
+        return Session(rl.Chain(rl.RNN(3, 4), rl.Dense(4, 3)), v.encode, v.decode)
+
+    def test_tokens_label_the_steps(self):
+        session = self.session()
+        assert session.output() is None
+        session.run("abca")
+        assert session.trace().labels == tuple("abca")
+        assert list(session.output()) == ["a", "b", "c"]
+        last = session.output()
+        session.back(2)
+        assert session.output() != last
+        session.step("c")
+        session.back()
+        session.forward()
+        assert session.output() == session.decode(torch.tensor(session.trace()["y"][-1]))
+
+    def test_an_unknown_token_changes_nothing(self):
+        session = self.session()
+        session.run("ab")
+        before = contents(session)
+        for bad in (lambda: session.step("z"), lambda: session.run("abz")):
+            with pytest.raises(rl.RnnlabError, match="'z' is not one of the 3 tokens"):
+                bad()
+            assert contents(session) == before
+
+    def test_without_decode_the_output_is_as_recorded(self):
+        session = Session(rl.Recur(lambda h, x: (h + x, {"a": h, "b": x}), 0.0))
+        session.step(2.0)
+        assert session.output() == {"y.a": 0.0, "y.b": 2.0}
+
+    def test_a_decode_that_fails(self):
+        session = Session(rl.RNN(1, 1), decode=lambda y: 1 / 0)
+        session.step([1.0])
+        with pytest.raises(rl.RnnlabError, match=r"^Session: decode failed with ZeroDivisionError"):
+            session.output()
+
+
+class TestFeatures:
+    def test_rows_by_name(self):
+        f = Features(["b", "a"])
+        assert f.encode({"a": 1, "b": 2.5, "c": "word"}).tolist() == [2.5, 1]
+        assert repr(f) == "Features(b, a)"
+        with refused(r"Features: the row has no b\. It has: a\."):
+            f.encode({"a": 1})
+        with refused(r"Features: b is 'word', not a number\."):
+            f.encode({"a": 1, "b": "word"})
+
+    def test_a_data_frame(self):
+        pandas = pytest.importorskip("pandas", reason="pandas is in rnnlab[test]")
+        frame = pandas.DataFrame(
+            {"place": ["n", "s"], "wind": [1.0, 2.0], "speed": [3.0, 4.0]}, index=["mon", "tue"]
+        )
+        session = Session(rl.RNN(2, 3), Features(["speed", "wind"]).encode)
+        session.run(frame)
+        assert session.trace()["x"].tolist() == [[3, 1], [4, 2]]
+        assert session.trace().labels == ("mon", "tue")
+        plain = Session(rl.RNN(2, 3))
+        plain.run(frame[["wind", "speed"]])
+        assert plain.trace()["x"].tolist() == [[1, 3], [2, 4]]
