@@ -1,6 +1,6 @@
-"""The command `rnnlab`: copy the notebooks, start JupyterLab on them.
+"""The command `rnnlab`: copy the notebooks, start JupyterLab on them, or the explorer alone.
 
-This module needs neither torch nor Jupyter; a missing JupyterLab is reported as a plain sentence.
+This module needs neither torch nor Jupyter; what is missing is reported as a plain sentence.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from rnnlab.errors import RnnlabError
 
 FIRST_NOTEBOOK = "00_start_here.ipynb"
 DEFAULT_FOLDER = "rnnlab-notebooks"
+DEFAULT_MODEL = "digits"
+SERVER_EXTENSION = "rnnlab_server"
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -108,7 +110,30 @@ def lab_command(folder: Path, extra: Sequence[str] = ()) -> list[str]:
         command.append("--ServerApp.answer_yes=True")  # one Ctrl-C ends it, without a question
     if "--LabApp.default_url" not in given:
         command.append(f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}")
+    # Our extension is on through a file in etc/jupyter; this is for where that file is not found.
+    extensions = "--ServerApp.jpserver_extensions"
+    if extensions not in given and importlib.util.find_spec(SERVER_EXTENSION):
+        command.append(f"{extensions}={SERVER_EXTENSION}=True")
     return [*command, *extra]
+
+
+def app_command(model: str, extra: Sequence[str] = ()) -> list[str]:
+    """Return the command that serves the explorer of `model` alone; `extra` goes to Voilà.
+
+    `model` is a name of the zoo, or `path.py:function`. The page listens on loopback and asks for
+    a token unless `extra` says otherwise.
+    """
+    path, colon, function = model.rpartition(":")
+    if colon:
+        file = Path(path).expanduser().absolute()
+        if not file.is_file() or not function.isidentifier():
+            raise RnnlabError(
+                f"{model!r} is not a function in a file. Name it as path.py:function, and see "
+                f"that the file is there (looked for {file})."
+            )
+        model = f"{file}:{function}"
+    # By its path: imported as a part of rnnlab, the server would load torch for nothing.
+    return [sys.executable, "-P", str(PACKAGE / "widgets" / "server.py"), model, *extra]
 
 
 def run_command(command: Sequence[str]) -> int:
@@ -151,6 +176,23 @@ def _parser() -> argparse.ArgumentParser:
         default=DEFAULT_FOLDER,
         help=f"default: {DEFAULT_FOLDER} in the current folder",
     )
+    app = commands.add_parser(
+        "app",
+        help="serve the explorer alone, as a page in the browser",
+        description="Serve the explorer of a model as a page of its own, with Voilà: on this "
+        "machine only and with a token. Every page that is opened has a kernel of its own, which "
+        "ends with it; the page can move widgets but cannot run code.",
+        usage="rnnlab app [-h] [--model MODEL] [Voilà options]",
+        epilog="The other options go to Voilà, for instance --no-browser, --port=9999, "
+        "--theme=dark.",
+        allow_abbrev=False,
+    )
+    app.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        help="a model of the zoo, or path.py:function, a function of yours that returns a model, "
+        f"a Session or an Explorer; default: {DEFAULT_MODEL}",
+    )
     notebooks = commands.add_parser(
         "notebooks", help="only copy the notebooks", description="Copy the notebooks into DIR."
     )
@@ -178,11 +220,20 @@ def main(
 ) -> int:
     """Run the command `rnnlab` with the arguments `argv`; return its exit code.
 
-    `run` starts JupyterLab's command line and returns its exit code.
+    `run` starts a server's command line and returns its exit code.
     """
     ours, extra = _split_lab(list(sys.argv[1:] if argv is None else argv))
-    arguments = _parser().parse_args(ours)
+    if ours[:1] == ["app"]:
+        arguments, extra = _parser().parse_known_args(ours)
+    else:
+        arguments = _parser().parse_args(ours)
     try:
+        if arguments.command == "app":
+            if importlib.util.find_spec("voila") is None:
+                raise RnnlabError(
+                    'Voilà is not installed. Install it with: pip install "rnnlab[lab]"'
+                )
+            return run(app_command(arguments.model, extra))
         if arguments.command == "lab" and importlib.util.find_spec("jupyterlab") is None:
             raise RnnlabError(
                 'JupyterLab is not installed. Install it with: pip install "rnnlab[lab]"'

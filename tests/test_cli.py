@@ -136,6 +136,7 @@ class TestCommandLine:
 
     def test_default_folder(self, packaged, tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)
+        self.without(monkeypatch, cli.SERVER_EXTENSION)
         assert self.started() == [
             sys.executable,
             "-P",
@@ -147,6 +148,60 @@ class TestCommandLine:
             "--LabApp.default_url=/lab/tree/00_start_here.ipynb",
         ]
         assert "copied     00_start_here.ipynb" in capsys.readouterr().out
+
+    def without(self, monkeypatch, module):
+        """As if `module` were not installed."""
+        find = importlib.util.find_spec
+        monkeypatch.setattr(
+            importlib.util, "find_spec", lambda name: None if name == module else find(name)
+        )
+
+    def test_the_server_extension_is_on_where_it_is_installed(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+        setting = "--ServerApp.jpserver_extensions=rnnlab_server=True"
+        assert setting in cli.lab_command(tmp_path)
+        mine = "--ServerApp.jpserver_extensions={}"
+        assert cli.lab_command(tmp_path, [mine])[-1] == mine
+        assert setting not in cli.lab_command(tmp_path, [mine])
+        self.without(monkeypatch, "rnnlab_server")
+        assert setting not in cli.lab_command(tmp_path)
+
+    def test_app_starts_voila_on_a_model(self, tmp_path, monkeypatch):
+        run = Recorder()
+        assert cli.main(["app"], run=run) == 0
+        (tmp_path / "mine.py").touch()
+        monkeypatch.chdir(tmp_path)
+        arguments = ["--port=9999", "--model", "mine.py:make", "--theme", "dark"]
+        assert cli.main(["app", *arguments], run=run) == 0
+        server = str(Path(cli.__file__).parent / "widgets" / "server.py")
+        assert Path(server).is_file()
+        assert run.commands == [
+            [sys.executable, "-P", server, "digits"],
+            [
+                *(sys.executable, "-P", server, f"{tmp_path / 'mine.py'}:make"),
+                *("--port=9999", "--theme", "dark"),
+            ],
+        ]
+
+    @pytest.mark.parametrize("model", ["nowhere.py:make", "mine.py:no name", "mine.py:"])
+    def test_app_says_what_is_wrong_with_a_model(self, model, tmp_path, monkeypatch, capsys):
+        (tmp_path / "mine.py").touch()
+        monkeypatch.chdir(tmp_path)
+        run = Recorder()
+        assert cli.main(["app", "--model", model], run=run) == 1
+        file = tmp_path / model.split(":")[0]
+        assert capsys.readouterr().err == (
+            f"rnnlab: {model!r} is not a function in a file. Name it as path.py:function, and see "
+            f"that the file is there (looked for {file}).\n"
+        )
+        assert run.commands == []
+
+    def test_app_without_voila(self, monkeypatch, capsys):
+        self.without(monkeypatch, "voila")
+        run = Recorder()
+        assert cli.main(["app"], run=run) == 1
+        assert 'pip install "rnnlab[lab]"' in capsys.readouterr().err
+        assert run.commands == []
 
     def test_options_reach_jupyterlab_and_are_not_taken_for_the_folder(
         self, packaged, tmp_path, monkeypatch
@@ -187,10 +242,7 @@ class TestCommandLine:
         assert cli.main(["lab", str(tmp_path / "mine")], run=Recorder(code=7)) == 7
 
     def test_without_jupyterlab(self, packaged, tmp_path, monkeypatch, capsys):
-        find = importlib.util.find_spec
-        monkeypatch.setattr(
-            importlib.util, "find_spec", lambda name: None if name == "jupyterlab" else find(name)
-        )
+        self.without(monkeypatch, "jupyterlab")
         run = Recorder()
         assert cli.main(["lab", str(tmp_path / "mine")], run=run) == 1
         assert 'pip install "rnnlab[lab]"' in capsys.readouterr().err
@@ -312,6 +364,8 @@ def test_rnnlab_lab_really_starts_jupyterlab(tmp_path):
         assert cli.FIRST_NOTEBOOK in {path.name for path in folder.iterdir()}
         status, location, _ = get(port, "/", token[1])
         assert (status, location.split("?")[0]) == (302, f"/lab/tree/{cli.FIRST_NOTEBOOK}")
+
+        assert "rnnlab: kernel messages are sent at once" in log.read_text()
 
         # What a terminal does at Ctrl-C: SIGINT to every process of the foreground group.
         os.killpg(server.pid, signal.SIGINT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import re
 import subprocess
@@ -58,7 +59,7 @@ class TestReadme:
 
     def test_the_examples_run(self, readme, tmp_path):
         blocks = re.findall(r"^```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
-        assert len(blocks) == 2
+        assert len(blocks) == 3
         for block in blocks:
             done = subprocess.run(
                 [sys.executable, "-c", block], capture_output=True, text=True, cwd=tmp_path
@@ -282,6 +283,14 @@ class TestWheel:
         expected |= {
             f"rnnlab/{path.as_posix()}" for path in tracked if path.parts[0] == "notebooks"
         }
+        # a server loads this one without loading the package
+        expected = expected - {"rnnlab/widgets/rnnlab_server.py"} | {"rnnlab_server.py"}
+        (switch,) = [name for name in wheel.namelist() if ".data/" in name]
+        assert switch.endswith(".data/data/etc/jupyter/jupyter_server_config.d/rnnlab.json")
+        assert json.loads(wheel.read(switch)) == {
+            "ServerApp": {"jpserver_extensions": {"rnnlab_server": True}}
+        }
+        expected.add(switch)
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
         assert names == expected
         for part in ("rnnlab/cli.py", "rnnlab/py.typed", "rnnlab/notebooks/00_start_here.ipynb"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,12 +18,29 @@ from torch import Tensor, nn
 from rnnlab.errors import RnnlabError
 from rnnlab.recur import recurs
 from rnnlab.session import Moved, Session
+from rnnlab.widgets import export, picture
 from rnnlab.widgets.feeds import Feed, QueueFeed, VectorFeed, recordings
+from rnnlab.widgets.insight import gates, order, plane
 from rnnlab.widgets.lanes import Labelling, lanes, softmax
+from rnnlab.widgets.still import Still
 from rnnlab.widgets.wire import Wire
 
 STATIC = Path(__file__).parent / "static"
-PARTS = ("colors.js", "store.js", "dom.js", "stateview.js", "inputs.js", "explorer.js")
+PARTS = (
+    "colors.js",
+    "store.js",
+    "dom.js",
+    "link.js",
+    "stateview.js",
+    "lines.js",
+    "pointer.js",
+    "sidebar.js",
+    "compare.js",
+    "trajectory.js",
+    "transport.js",
+    "inputs.js",
+    "explorer.js",
+)
 
 BURST = 0.01
 """Seconds that a long run works before it lets the kernel hear other messages."""
@@ -43,6 +62,8 @@ class Explorer(anywidget.AnyWidget):
         session: the live Session.
         playing: whether it is stepping by itself.
         speed: steps per second while playing.
+        selection: what is selected in all views, readable and writable: `{"units": [["0.h", 17]],
+            "step": 3, "span": [2, 6]}`; step None is the session's place, span None is no span.
     """
 
     _esm = module()
@@ -52,7 +73,15 @@ class Explorer(anywidget.AnyWidget):
     feed = traitlets.Dict().tag(sync=True)
     playing = traitlets.Bool(False).tag(sync=True)
     speed = traitlets.Float(2.0).tag(sync=True)
+    running = traitlets.Bool(False).tag(sync=True)
+    progress = traitlets.Float(0.0).tag(sync=True)
+    branches = traitlets.List().tag(sync=True)
+    compared = traitlets.Unicode("").tag(sync=True)
+    selection = traitlets.Dict({"units": [], "step": None, "span": None}).tag(sync=True)
+    orders = traitlets.Dict().tag(sync=True)
+    ordered_by = traitlets.Unicode("index").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
+    notice = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, session: Session, feed: Feed, labelling: Labelling, **options: Any) -> None:
         super().__init__(**options)
@@ -61,11 +90,13 @@ class Explorer(anywidget.AnyWidget):
         self._labelling = labelling
         self._numbers = not any(isinstance(v, Tensor) for v in session.states().values())
         self._task: asyncio.Task[None] | None = None
+        self._said = ""
         self.feed = feed.describe()
         self._wire = Wire(session, self.send, self._place, self._lanes)
         if isinstance(feed, QueueFeed):
             feed.remember((session.origin, session.t), 0)
         self._lanes()
+        self.branches = list(session.branches)
         self._unsubscribe = session.subscribe(self._moved)
         self.on_msg(self._received)
 
@@ -77,11 +108,91 @@ class Explorer(anywidget.AnyWidget):
         self._unsubscribe()
         self._stop()
         self._wire.close()
+        if self._still is not None:
+            self._still.close()
         super().close()
+
+    # what lasts without a kernel
+
+    _still: Still | None = None
+
+    def _ipython_display_(self) -> None:
+        """Show the live view, and beneath it the picture that a saved notebook keeps."""
+        if self._still is None:
+            self._still = Still(self)
+        self._still.show()
+
+    def to_html(
+        self, path: str | os.PathLike[str], *, branches: Sequence[str] | None = None
+    ) -> Path:
+        """Write the recording as one page that works from a file: no server, no network.
+
+        The page has these views with a time slider, but not the model. Up to 65,536 numbers (a
+        thousand steps of 65 units) are kept exactly; of more, each is rounded to 1/254 of the
+        range of its band, and the page says so.
+
+        Args:
+            path: where to write; a file that is there is replaced.
+            branches: the branches to take along; left out, the current one and the one compared
+                with.
+
+        Raises:
+            RnnlabError: there is no such branch, or the file cannot be written.
+
+        Example:
+            >>> import rnnlab as rl
+            >>> explorer = explore(rl.LSTM(2, 3), [[0.0, 1.0], [1.0, 0.0]])
+            >>> y = explorer.session.step([0.0, 1.0])
+            >>> explorer.to_html("recording.html").name
+            'recording.html'
+        """
+        return export.to_html(self, path, branches)
+
+    def to_png(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        width: int = 900,
+        theme: picture.Theme = "light",
+        scale: float = 1.0,
+        span: tuple[int, int] | None = None,
+    ) -> bytes:
+        """The state view of the current branch as a PNG file, drawn without a browser.
+
+        Where a column is narrower than a pixel, each pixel shows the value of largest magnitude
+        among the steps that fall on it, so that no spike is lost.
+
+        Args:
+            path: where to write it, if anywhere; a file that is there is replaced.
+            width: in points; at scale 1 a point is a pixel.
+            theme: "light" or "dark".
+            scale: pixels per point; 2 suits a screen of high resolution.
+            span: the first and the last row to draw, row 0 being the initial state; left out, all.
+
+        Returns:
+            The bytes of the file.
+
+        Raises:
+            RnnlabError: an unknown theme, a width below 280, a span outside the recording, or a
+                path that cannot be written.
+
+        Example:
+            >>> import rnnlab as rl
+            >>> explorer = explore(rl.LSTM(2, 3), [[0.0, 1.0], [1.0, 0.0]])
+            >>> explorer.to_png(width=400)[1:4]
+            b'PNG'
+        """
+        png = picture.to_png(self, width=width, theme=theme, scale=scale, span=span)
+        if path is not None:
+            export.write(path, png, "to_png")
+        return png
 
     # from the session to the page
 
     def _moved(self, moved: Moved) -> None:
+        names = list(self.session.branches)
+        if names != self.branches:
+            self.branches = names
         if isinstance(self._feed, QueueFeed):
             self._feed.place((self.session.origin, self.session.t))
         self._wire.moved(moved)
@@ -106,12 +217,14 @@ class Explorer(anywidget.AnyWidget):
 
     def _received(self, _: Any, content: dict[str, Any], __: list[Any]) -> None:
         act = self._actions.get(content.get("action", ""))
+        self._said = ""
         try:
             if act is None:
                 raise RnnlabError(f"Explorer: unknown action {content.get('action')!r}.")
             act(self, content)
-            if content.get("action") != "snapshot":
+            if content["action"] not in _QUIET:
                 self.error = ""
+                self.notice = self._said
         except RnnlabError as error:
             self.error = str(error)
         except Exception as error:  # a handler's exception would show nowhere
@@ -178,6 +291,66 @@ class Explorer(anywidget.AnyWidget):
     def _pause(self, _: dict[str, Any] | None = None) -> None:
         self._stop()
 
+    def _poke(self, content: dict[str, Any]) -> None:
+        """Set a unit as it was after a step and feed again what followed, in a branch."""
+        step, before = int(content["step"]), self.session.t
+        name, unit, value = str(content["name"]), int(content["unit"]), float(content["value"])
+        with self._wire.held():
+            source = self.session.branch_name
+            if step != before:
+                self.session.rewind(step)
+            self.session.poke(name, unit, value)
+            if self.session.branch_name == source:  # the value was there already
+                return
+            if self.session.length(source) > step:
+                self.session.refeed(source)
+            feed = self._feed
+            if isinstance(feed, QueueFeed):  # what was fed on the old line is fed on this one too
+                for t in range(step + 1, self.session.t + 1):
+                    position = feed.at((source, t))
+                    if position is not None:
+                        feed.remember((self.session.origin, t), position)
+                feed.place((self.session.origin, self.session.t))
+            self._compare({"branch": source})
+
+    def _inspect(self, content: dict[str, Any]) -> None:
+        step = int(content["step"])
+        try:
+            found = gates(self.session, step)
+        except RnnlabError:  # a cell of one's own has no gates to show
+            found = {}
+        place = {"step": step, "branch": self.session.branch_name}
+        self.send({"kind": "inspected", "gates": found, **place})
+
+    def _order(self, content: dict[str, Any]) -> None:
+        by = str(content["by"])
+        self.orders = order(self.session, by)
+        self.ordered_by = by
+
+    def _compare(self, content: dict[str, Any]) -> None:
+        branch = str(content["branch"])
+        if branch:
+            self._wire.other(branch)
+        self.compared = branch
+
+    def _new_branch(self, content: dict[str, Any]) -> None:
+        name = str(content.get("name", "")).strip()
+        number = 2
+        while not name:
+            name = "" if f"branch {number}" in self.session.branches else f"branch {number}"
+            number += 1
+        self.session.branch(name)
+
+    def _save(self, _: dict[str, Any]) -> None:
+        path = _unused("rnnlab-session", ".npz")
+        self.session.save(path)
+        self._said = f"Saved as {path}. rl.Session.load({str(path)!r}, model) opens it again."
+
+    def _export(self, _: dict[str, Any]) -> None:
+        path = _unused("rnnlab-explorer", ".html")
+        self.to_html(path)
+        self._said = f"Exported as {path}: one page that works without a kernel."
+
     def _start(self, work: Any) -> None:
         self._stop()
         try:
@@ -190,17 +363,23 @@ class Explorer(anywidget.AnyWidget):
         if self._task is not None and not self._task.done():
             self._task.cancel()
         self._task = None
-        self.playing = False
+        self.playing = self.running = False
 
     async def _stepping(self, steps: int) -> None:
+        """Take many steps; let the kernel hear other messages, so that Stop and cells get in."""
         loop = asyncio.get_running_loop()
         pause = loop.time() + BURST
-        for _ in range(steps):
-            if not self._try_step():
-                break
-            if loop.time() > pause:
-                await asyncio.sleep(0)
-                pause = loop.time() + BURST
+        self.progress, self.running = 0.0, True
+        try:
+            for k in range(steps):
+                if not self._try_step():
+                    break
+                if loop.time() > pause:
+                    self.progress = (k + 1) / steps
+                    await asyncio.sleep(0)
+                    pause = loop.time() + BURST
+        finally:
+            self.running = False
 
     async def _playing(self) -> None:
         self.playing = True
@@ -225,6 +404,18 @@ class Explorer(anywidget.AnyWidget):
 
     _actions: ClassVar[dict[str, Callable[..., None]]] = {
         "snapshot": lambda self, _: self._wire.snapshot(),
+        "inspect": _inspect,
+        "order": _order,
+        "compare": _compare,
+        "plane": lambda self, content: self.send(plane(self.session, str(content["name"]))),
+        "poke": _poke,
+        "rewind": lambda self, content: self.session.rewind(int(content["step"])),
+        "branch": _new_branch,
+        "checkout": lambda self, content: self.session.checkout(str(content["branch"])),
+        "undo": lambda self, _: self.session.undo(),
+        "redo": lambda self, _: self.session.redo(),
+        "save": _save,
+        "export": _export,
         "step": _step,
         "run": _run,
         "play": _play,
@@ -236,6 +427,16 @@ class Explorer(anywidget.AnyWidget):
         "fresh": _fresh,
         "vector": _vector,
     }
+
+
+_QUIET = {"snapshot", "inspect", "vector"}
+"""Actions that answer a question, or come in numbers: they leave the messages alone."""
+
+
+def _unused(stem: str, suffix: str) -> Path:
+    """A file name in the current folder that is not taken."""
+    names = (f"{stem}{'' if n == 1 else f'-{n}'}{suffix}" for n in itertools.count(1))
+    return next(path for path in map(Path, names) if not path.exists())
 
 
 def explore(

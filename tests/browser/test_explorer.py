@@ -198,9 +198,11 @@ def test_a_unit_is_selected_inspected_and_poked_by_hand(start_here):
     canvas.click(position={"x": 118 + 150, "y": 200})
     number = explorer.get_by_label(re.compile(r"^0\.h\[\d+\]: set to$"))
     number.wait_for()
-    name, unit, step = notebook.execute(
-        "(lambda s: (*s['units'][0], s['step']))(explorer.selection)"
-    ).strip("()").split(", ")
+    name, unit, step = (
+        notebook.execute("(lambda s: (*s['units'][0], s['step']))(explorer.selection)")
+        .strip("()")
+        .split(", ")
+    )
     assert name == "'0.h'"
     explorer.get_by_text(re.compile(r"^i 0\.\d+")).wait_for()  # the gates of that step
     number.fill("0.9")
@@ -215,7 +217,7 @@ def test_a_unit_is_selected_inspected_and_poked_by_hand(start_here):
 
 
 def test_two_displays_of_one_explorer_stay_in_step(start_here):
-    notebook, explorer = start_here
+    notebook, _ = start_here
     notebook.page.evaluate(
         "() => window.jupyterapp.shell.currentWidget.content.activeCellIndex = 3"
     )

@@ -49,8 +49,9 @@ export function drawLines(canvas, store, at, style, selection, ghost = null) {
   g.textBaseline = "middle";
   g.textAlign = "right";
   g.fillStyle = style.faint;
-  for (const v of new Set([low, 0, high])) {
-    g.fillText(format(v), at.left - 6, y(v));
+  for (const v of new Set([low, high, 0])) {
+    const crowded = v === 0 && [low, high].some((end) => end && Math.abs(y(end) - y(0)) < 12);
+    if (!crowded) g.fillText(format(v), at.left - 6, y(v));
     g.beginPath();
     g.moveTo(at.left, y(v));
     g.lineTo(at.left + at.plot, y(v));

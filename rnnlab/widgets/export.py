@@ -1,0 +1,170 @@
+"""The recording as one HTML page that needs no kernel, no server and no network."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import html
+import json
+import math
+import os
+import struct
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rnnlab.errors import RnnlabError
+from rnnlab.widgets.insight import ORDERS, order, plane
+from rnnlab.widgets.lanes import Lane, values
+
+if TYPE_CHECKING:
+    from rnnlab.widgets.explorer import Explorer
+
+STATIC = Path(__file__).parent / "static"
+
+EXACT = 65_536
+"""Numbers up to which a page keeps all of them exactly; beyond, each takes a byte."""
+
+LEVELS = 254
+"""Steps into which the scale of a lane is divided where a number takes a byte; 255 is "none"."""
+
+
+def to_html(
+    explorer: Explorer, path: str | os.PathLike[str], branches: Sequence[str] | None = None
+) -> Path:
+    """Write the recording as one page that works from a file: no server, no network.
+
+    The page has the explorer's own views with a time slider. Up to EXACT numbers it keeps exactly;
+    of more, each is rounded to a 254th of its lane's scale, and the page says so.
+
+    Args:
+        explorer: the explorer.
+        path: where to write; a file that is there is replaced.
+        branches: the branches to take along; left out, the current one and the one compared with.
+
+    Returns:
+        The path.
+
+    Raises:
+        RnnlabError: there is no such branch, or the file cannot be written.
+    """
+    return write(path, page(explorer, branches).encode(), "to_html")
+
+
+def write(path: str | os.PathLike[str], content: bytes, caller: str) -> Path:
+    """Write a file, or say in a sentence why that failed."""
+    target = Path(path)
+    try:
+        target.write_bytes(content)
+    except OSError as error:
+        reason = error.strerror or error
+        raise RnnlabError(f"{caller}: cannot write {target}: {reason}. Choose another path.") from (
+            error
+        )
+    return target
+
+
+def page(explorer: Explorer, branches: Sequence[str] | None = None) -> str:
+    """The text of the page that `to_html` writes."""
+    from rnnlab.widgets.explorer import module
+
+    session = explorer.session
+    current = session.branch_name
+    if branches is None:
+        compared = explorer.compared
+        branches = [compared] if compared in session.branches else []
+    names = list(dict.fromkeys([current, *branches]))
+    lanes = explorer._lanes()
+    tables = [values(session, lanes, 0, session.length(name) + 1, name) for name in names]
+    exact = sum(table.size for table in tables) <= EXACT
+    packed = [_exact(table) if exact else _rounded(table, lanes) for table in tables]
+    steps = session.length()
+    title = f"{explorer.session!r}"
+    header = {
+        "module": module(),
+        "css": explorer._css,
+        "traits": _traits(explorer) | {"branches": names},
+        "title": title,
+        "exact": exact,
+        "width": sum(lane.units for lane in lanes),
+        "branches": [
+            {"name": name, "rows": len(table), "bytes": len(data), **how}
+            for name, table, (data, how) in zip(names, tables, packed, strict=True)
+        ],
+        "t": session.t,
+        "planes": _found(lambda name: plane(session, name), session.initial()),
+        "orders": _found(lambda by: order(session, by), ORDERS),
+    }
+    head = json.dumps(_short(header), ensure_ascii=False, separators=(",", ":")).encode()
+    blob = struct.pack("<I", len(head)) + head + b"".join(data for data, _ in packed)
+    data = base64.b64encode(gzip.compress(blob, 6, mtime=0)).decode()
+    counted = f"{steps} step" + ("" if steps == 1 else "s")
+    fields = {
+        "title": html.escape(f"rnnlab: {counted} of {current}"),
+        "model": html.escape(title),
+        "host": (STATIC / "host.js").read_text(encoding="utf-8"),
+        "data": data,
+    }
+    parts = (STATIC / "host.html").read_text(encoding="utf-8").split("%%")
+    return "".join(fields[part] if k % 2 else part for k, part in enumerate(parts))
+
+
+def _traits(explorer: Explorer) -> dict[str, Any]:
+    """What the page may know of the widget: its synced state, without the machinery of Jupyter."""
+    hidden = {"layout", "tabbable", "tooltip"}
+    state = explorer.get_state()
+    return {k: v for k, v in state.items() if not k.startswith("_") and k not in hidden}
+
+
+def _found(find: Callable[[str], Any], names: Any) -> dict[str, Any]:
+    """What can be found for each name; a recording too short for it has none."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = find(name)
+        except RnnlabError:
+            continue
+    return found
+
+
+def _short(value: Any) -> Any:
+    """The same as JSON can hold it: floats of seven digits, as many as float32 has, or null."""
+    if isinstance(value, float):
+        return float(f"{value:.7g}") if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _short(child) for key, child in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_short(child) for child in value]
+    return value
+
+
+def _exact(table: np.ndarray) -> tuple[bytes, dict[str, Any]]:
+    """float32 unit by unit, the first bytes of all numbers before the second bytes: it packs."""
+    units = np.ascontiguousarray(table.T, dtype="<f4")
+    planes = units.view(np.uint8).reshape(-1, 4).T
+    return planes.tobytes(), {}
+
+
+def _rounded(table: np.ndarray, lanes: Sequence[Lane]) -> tuple[bytes, dict[str, Any]]:
+    """One byte a number, unit by unit: a level of its lane's scale, in which 0 is exact."""
+    codes = np.full(table.shape, 255, np.uint8)
+    scales = []
+    for lane in lanes:
+        columns = slice(lane.offset, lane.offset + lane.units)
+        part = table[:, columns]
+        finite = part[np.isfinite(part)]
+        limit = float(np.abs(finite).max()) if finite.size else 1.0
+        low = -limit if finite.size and finite.min() < 0 else 0.0
+        step = (limit - low) / LEVELS or 1.0
+        known = ~np.isnan(part)
+        level = np.clip(np.where(known, part - low, 0) / step, 0, LEVELS)
+        codes[:, columns] = np.where(known, np.floor(level + 0.5), 255).astype(np.uint8)
+        scales.append({"units": lane.units, "low": low, "step": step})
+    plain = np.ascontiguousarray(codes.T)
+    differences = plain.copy()
+    differences[:, 1:] -= plain[:, :-1]  # modulo 256: slow states leave little to store
+    whole, moved = (len(gzip.compress(a.tobytes(), 1)) for a in (plain, differences))
+    best = differences if moved < whole else plain
+    return best.tobytes(), {"scales": scales, "differences": moved < whole}

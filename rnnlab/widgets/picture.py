@@ -1,0 +1,392 @@
+"""The state view as a picture, drawn without a browser: what stateview.js draws, in Python."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from rnnlab.errors import RnnlabError
+from rnnlab.widgets.lanes import Lane, values
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw, ImageFont
+
+    from rnnlab.widgets.explorer import Explorer
+
+Theme = Literal["light", "dark"]
+
+# As in colors.js: blue – neutral – orange for signed values, one hue for shares. A test compares.
+STOPS = {
+    "light": {
+        "signed": ["#053a6b", "#2a78b5", "#8fc1e3", "#f7f7f5", "#f4b47a", "#d9731a", "#7d3402"],
+        "share": ["#f7f7f5", "#b9cfe2", "#6a9fca", "#2a6ba6", "#0b3766"],
+    },
+    "dark": {
+        "signed": ["#a9dcff", "#4ea3e0", "#1f5c8c", "#202225", "#8f4f17", "#e08a35", "#ffd9a8"],
+        "share": ["#202225", "#1d4668", "#2a76ae", "#62aee6", "#cfeaff"],
+    },
+}
+STYLES = {
+    "light": {
+        "background": "#ffffff",
+        "text": "#1c1e21",
+        "faint": "#5a5f66",
+        "line": "#bdbdbd",
+        "accent": "#1565c0",
+        "on_accent": "#ffffff",
+        "empty": "#f7f7f7",
+    },
+    "dark": {
+        "background": "#16181b",
+        "text": "#e8eaed",
+        "faint": "#aab0b8",
+        "line": "#555b63",
+        "accent": "#6cb4ff",
+        "on_accent": "#101214",
+        "empty": "#1d1f22",
+    },
+}
+MARKS = [
+    *("#d55e00", "#0072b2", "#009e73", "#cc79a7"),
+    *("#e69f00", "#56b4e9", "#7a6f00", "#666666"),
+]
+
+# Lengths in points, which `scale` turns into pixels.
+GUTTER, SCALE, GAP, AXIS, HEAD = 118, 62, 22, 28, 34
+NARROWEST, WIDEST = 280, 8000
+CHUNK = 8192
+"""Rows that are read at once: a picture of a long run needs no more memory than one of a short."""
+
+
+def color_table(theme: Theme, kind: str) -> np.ndarray:
+    """The 256 colours of a map, as RGB."""
+    stops = np.array([_rgb(stop) for stop in STOPS[theme][kind]], dtype=float)
+    at = np.arange(256) / 255 * (len(stops) - 1)
+    low = np.minimum(at.astype(int), len(stops) - 2)
+    mixed = stops[low] + (at - low)[:, None] * (stops[low + 1] - stops[low])
+    return np.floor(mixed + 0.5).astype(np.uint8)
+
+
+def nice_limit(value: float) -> float:
+    """The next of 1, 2, 5, 10, 20, … (and 0.5, 0.2, …) that is not below `value`."""
+    if not value > 0 or not math.isfinite(value):
+        return 1.0
+    decade = 10.0 ** math.floor(math.log10(value))
+    return next(m * decade for m in (1, 2, 5, 10, 20) if m * decade >= value * 0.999999)
+
+
+def to_png(
+    explorer: Explorer,
+    *,
+    width: int = 900,
+    theme: Theme = "light",
+    scale: float = 1.0,
+    span: tuple[int, int] | None = None,
+) -> bytes:
+    """The state view of an explorer's current branch as the bytes of a PNG file.
+
+    Where a column is narrower than a pixel, each pixel shows the value of largest magnitude among
+    the steps that fall on it, so that no spike is lost.
+
+    Args:
+        explorer: the explorer.
+        width: in points; at scale 1 a point is a pixel.
+        theme: "light" or "dark".
+        scale: pixels per point: 2 is as sharp as a screen of high resolution.
+        span: the first and the last row to draw, row 0 being the initial state; left out, all.
+
+    Raises:
+        RnnlabError: an unknown theme, a width below 280, a span outside the recording.
+    """
+    length = explorer.session.length()
+    first, last = (0, length) if span is None else span
+    if theme not in STYLES:
+        raise RnnlabError(f"to_png: theme must be 'light' or 'dark', not {theme!r}.")
+    if not (NARROWEST <= width <= WIDEST and 0 < scale <= 8):
+        raise RnnlabError(
+            f"to_png: width must lie between {NARROWEST} and {WIDEST} and scale between 0 and 8; "
+            f"got width={width!r}, scale={scale!r}."
+        )
+    if not 0 <= first <= last <= length:
+        raise RnnlabError(
+            f"to_png: there are rows 0 to {length} (row 0 is the initial state), no span {span!r}."
+        )
+    return draw(explorer, width, (first, last), theme, scale).png()
+
+
+def draw(
+    explorer: Explorer,
+    width: int,
+    span: tuple[int, int],
+    theme: Theme = "light",
+    scale: float = 1.0,
+    tallest: int | None = None,
+) -> _Page:
+    """The state view of the rows `span`, as `to_png` describes it.
+
+    With `tallest`, no lane is higher: of the units that fall on a pixel it shows the largest.
+    """
+    session = explorer.session
+    length, t = session.length(), session.t
+    first, last = span
+    lanes = [lane for lane in explorer._lanes() if lane.units]
+    heights = [max(14, round(_row_height(lane.units) * lane.units)) for lane in lanes]
+    heights = [min(height, tallest or height) for height in heights]
+    tops = [HEAD + sum(heights[:k]) + GAP * k for k in range(len(lanes))]
+    plot = width - GUTTER - SCALE
+    column = min(44.0, plot / max(last + 1 - first, 10))
+    pixels = max(1, min(last + 1 - first, round(plot * scale)))
+    table, most = _reduced(explorer, lanes, first, last + 1, pixels)
+
+    page = _Page(width, HEAD + sum(heights) + GAP * len(lanes) - GAP + AXIS, theme, scale)
+    place = f"step {t} of {length} · branch {session.branch_name}"
+    page.text(4, 13, f"rnnlab · {place}", "text", size=12)
+    edges = first, last, column
+    for lane, top, height in zip(lanes, tops, heights, strict=True):
+        shown = table[:, lane.offset : lane.offset + lane.units]
+        order = explorer.orders.get(lane.name)
+        order = list(order) if order and len(order) == lane.units else list(range(lane.units))
+        limit = lane.limit or nice_limit(most[lane.offset : lane.offset + lane.units].max())
+        _lane(page, lane, top, height, plot, limit)
+        wide, high = (last + 1 - first) * column, round(height * scale)
+        page.cells(GUTTER, top, wide, height, _peaks(shown[:, order], high), lane.kind, limit)
+        if first <= t < last:  # the recorded future is set back, as on the page
+            page.veil(GUTTER + (t + 1 - first) * column, top, (last - t) * column, height)
+        _names(page, lane, top, height, order)
+        _selected(page, lane, top, height, order, explorer)
+    _time(page, tops, heights, edges, t)
+    return page
+
+
+def _row_height(units: int) -> float:
+    return max(1.0, min(14.0 if units <= 12 else 16.0, 168 / units))
+
+
+def _reduced(
+    explorer: Explorer, lanes: Sequence[Lane], first: int, stop: int, pixels: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """One row a pixel column, the value of largest magnitude in it; and each unit's magnitude."""
+    rows = stop - first
+    width = sum(lane.units for lane in lanes)
+    table = np.full((pixels, width), np.nan, np.float32)
+    bounds = np.arange(pixels + 1) * rows // pixels
+    most = np.zeros(width)
+    for a, b in _chunks(bounds):
+        seen = values(explorer.session, lanes, first + bounds[a], first + bounds[b])
+        size = np.where(np.isfinite(seen), np.abs(seen), -1)
+        most = np.maximum(most, size.max(axis=0))
+        for pixel in range(a, b):
+            low, high = bounds[pixel] - bounds[a], bounds[pixel + 1] - bounds[a]
+            peak = size[low:high].argmax(axis=0)
+            table[pixel] = np.take_along_axis(seen[low:high], peak[None], axis=0)[0]
+    return table, most
+
+
+def _peaks(rows: np.ndarray, pixels: int) -> np.ndarray:
+    """Rows `(n, units)` with at most so many units: of those on a pixel the largest magnitude."""
+    units = rows.shape[1]
+    if units <= pixels:
+        return rows
+    bounds = np.arange(pixels + 1) * units // pixels
+    size = np.where(np.isnan(rows), -1, np.abs(rows))
+    at = [a + size[:, a:b].argmax(axis=1) for a, b in itertools.pairwise(bounds)]
+    return np.take_along_axis(rows, np.stack(at, axis=1), axis=1)
+
+
+def _chunks(bounds: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Ranges of pixels that hold about CHUNK rows each."""
+    start, pixels = 0, len(bounds) - 1
+    while start < pixels:
+        stop = int(np.searchsorted(bounds, bounds[start] + CHUNK, side="right")) - 1
+        stop = min(max(stop, start + 1), pixels)
+        yield start, stop
+        start = stop
+
+
+def _lane(page: _Page, lane: Lane, top: int, height: int, plot: float, limit: float) -> None:
+    """The frame of a lane, its title and its colour scale."""
+    page.box(GUTTER, top, plot, height, fill="empty", outline="line")
+    page.text(4, top + min(8, height / 2), lane.title, "text", size=12, room=76)
+    if lane.units > 1 and height >= 26:
+        page.text(4, top + 23, f"{lane.units} units", "faint", room=74)
+    x = GUTTER + plot + 10
+    signed = lane.kind == "signed"
+    ramp = np.linspace(limit, -limit if signed else 0, 64, dtype=np.float32)
+    page.cells(x, top, 8, height, ramp[None], lane.kind, limit)
+    page.box(x, top, 8, height, outline="line")
+    page.text(x + 12, top + 5, _format(limit), "faint")
+    if height >= 40 and signed:
+        page.text(x + 12, top + height / 2, "0", "faint")
+    page.text(x + 12, top + height - 4, _format(-limit if signed else 0), "faint")
+
+
+def _names(page: _Page, lane: Lane, top: int, height: int, order: Sequence[int]) -> None:
+    unit = height / lane.units
+    for slot in range(0, lane.units, max(1, math.ceil(12 / unit))):
+        label = lane.labels[order[slot]] if lane.labels else str(order[slot])
+        page.text(GUTTER - 8, top + (slot + 0.5) * unit, label, "faint", "rm", room=34)
+
+
+def _selected(
+    page: _Page, lane: Lane, top: int, height: int, order: list[int], explorer: Explorer
+) -> None:
+    for number, (name, unit) in enumerate(explorer.selection.get("units") or ()):
+        if name == lane.name and unit in order:
+            y = top + (order.index(unit) + 0.5) * height / lane.units
+            page.triangle(GUTTER - 1, y, MARKS[number % len(MARKS)])
+
+
+def _time(
+    page: _Page,
+    tops: list[int],
+    heights: list[int],
+    edges: tuple[int, int, float],
+    t: int,
+) -> None:
+    """The time axis, and the place on it."""
+    first, last, column = edges
+    bottom = tops[-1] + heights[-1] if tops else HEAD
+    steps = sorted(m * 10**d for m in (1, 2, 5) for d in range(7))
+    step = next((s for s in steps if s * column >= 34), 5_000_000)
+    page.text(4, bottom + 12, "step", "faint")
+    for row in range(math.ceil(first / step) * step, last + 1, step):
+        if row != t:
+            page.text(GUTTER + (row - first + 0.5) * column, bottom + 12, str(row), "faint", "mm")
+    if not first <= t <= last or not tops:
+        return
+    x, wide = GUTTER + (t - first) * column, max(3.0, column)
+    page.box(x, tops[0] - 3, wide, bottom - tops[0] + 3, outline="accent", thick=2)
+    room = page.length(str(t)) + 8
+    page.box(x + wide / 2 - room / 2, bottom + 5, room, 15, fill="accent")
+    page.text(x + wide / 2, bottom + 12, str(t), "on_accent", "mm")
+
+
+class _Page:
+    """A picture measured in points, in the colours of a theme."""
+
+    def __init__(self, width: float, height: float, theme: Theme, scale: float) -> None:
+        from PIL import Image, ImageDraw
+
+        self.theme: Theme = theme
+        self.style = STYLES[theme]
+        self.scale = scale
+        size = (round(width * scale), round(height * scale))
+        self.image: Image.Image = Image.new("RGB", size, self.style["background"])
+        self.draw: ImageDraw.ImageDraw = ImageDraw.Draw(self.image)
+
+    def box(
+        self,
+        *at: float,
+        fill: str | None = None,
+        outline: str | None = None,
+        thick: int = 1,
+    ) -> None:
+        x0, y0, x1, y1 = self._corners(*at)
+        paint = self.style[fill] if fill else None
+        border = self.style[outline] if outline else None
+        wide = max(1, round(thick * self.scale)) if border else 0
+        self.draw.rectangle((x0 - wide, y0 - wide, x1, y1), paint, border, wide or 1)
+
+    def cells(
+        self,
+        x: float,
+        y: float,
+        wide: float,
+        high: float,
+        rows: np.ndarray,
+        kind: str,
+        limit: float,
+    ) -> None:
+        """Rows `(columns, units)` as a field of colours; what is not a number stays empty."""
+        from PIL import Image
+
+        x0, y0, x1, y1 = self._corners(x, y, wide, high)
+        share = (rows / limit + 1) / 2 if kind == "signed" else rows / limit
+        known = ~np.isnan(share)
+        index = np.floor(np.clip(np.where(known, share, 0), 0, 1) * 255 + 0.5).astype(int)
+        field = color_table(self.theme, kind)[index]
+        field[~known] = _rgb(self.style["empty"])
+        sheet = Image.fromarray(np.ascontiguousarray(field.transpose(1, 0, 2)))
+        size = (max(1, x1 - x0), max(1, y1 - y0))
+        self.image.paste(sheet.resize(size, Image.Resampling.NEAREST), (x0, y0))
+
+    def veil(self, *at: float) -> None:
+        from PIL import Image
+
+        x0, y0, x1, y1 = self._corners(*at)
+        if x1 > x0:
+            under = self.image.crop((x0, y0, x1, y1))
+            over = Image.new("RGB", under.size, self.style["background"])
+            self.image.paste(Image.blend(under, over, 0.6), (x0, y0))
+
+    def triangle(self, x: float, y: float, color: str) -> None:
+        points = [(x - 5, y - 4), (x, y), (x - 5, y + 4)]
+        self.draw.polygon([(a * self.scale, b * self.scale) for a, b in points], color)
+
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        color: str,
+        anchor: str = "lm",
+        size: int = 11,
+        room: float | None = None,
+    ) -> None:
+        font = _font(text, size * self.scale)
+        if room is not None and font.getlength(text) > room * self.scale:
+            while text and font.getlength(text + "…") > room * self.scale:
+                text = text[:-1]
+            text += "…"
+        self.draw.text((x * self.scale, y * self.scale), text, self.style[color], font, anchor)
+
+    def length(self, text: str, size: int = 11) -> float:
+        return _font(text, size * self.scale).getlength(text) / self.scale
+
+    def png(self, colors: int | None = None) -> bytes:
+        """The bytes of a PNG file; smaller ones with few colours."""
+        file = io.BytesIO()
+        image = self.image if colors is None else self.image.quantize(colors)
+        image.save(file, "PNG", optimize=True)
+        return file.getvalue()
+
+    def _corners(self, x: float, y: float, wide: float, high: float) -> tuple[int, int, int, int]:
+        s = self.scale
+        return round(x * s), round(y * s), round((x + wide) * s), round((y + high) * s)
+
+
+def _font(text: str, size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font, the same on every machine; for letters it lacks, one of the system's."""
+    from PIL import ImageFont
+
+    own = ImageFont.load_default(size)
+    if isinstance(own, ImageFont.FreeTypeFont) and all(_has(own, letter) for letter in set(text)):
+        return own
+    for name in ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial Unicode.ttf", "arial.ttf"):
+        try:
+            return ImageFont.truetype(name, size)
+        except OSError:
+            continue
+    return own
+
+
+def _has(font: ImageFont.FreeTypeFont, letter: str) -> bool:
+    """Whether a font has a letter: it is not drawn as the box that stands for a missing one."""
+    mask: Any = font.getmask(letter)
+    missing: Any = font.getmask("\uffff")
+    return letter.isascii() or bytes(mask) != bytes(missing)
+
+
+def _rgb(color: str) -> tuple[int, int, int]:
+    r, g, b = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return r, g, b
+
+
+def _format(value: float) -> str:
+    """Two significant digits."""
+    return f"{value:.2g}" if abs(value) < 1e5 else f"{value:.1e}"

@@ -1,0 +1,174 @@
+import assert from "node:assert/strict";
+import { gzipSync } from "node:zlib";
+import { test } from "node:test";
+import { Recorded, decode, exact, rounded, unpack } from "../../../rnnlab/widgets/static/host.js";
+import { Store, floats } from "../../../rnnlab/widgets/static/store.js";
+
+const rows = (count, width) => Float32Array.from({ length: count * width }, (_, i) => i / 8 - 1);
+
+/** As export.py packs it: unit by unit, first bytes before second bytes. */
+function packed(table, count, width) {
+  const bytes = new Uint8Array(table.buffer);
+  const out = new Uint8Array(bytes.length);
+  for (let u = 0; u < width; u++) {
+    for (let r = 0; r < count; r++) {
+      for (let k = 0; k < 4; k++) {
+        out[k * count * width + u * count + r] = bytes[4 * (r * width + u) + k];
+      }
+    }
+  }
+  return out;
+}
+
+function recording(branches, { t = 0, width = 2, planes = {}, orders = { index: {} } } = {}) {
+  const head = { width, t, planes, orders, traits: { speed: 100, compared: "", orders: {} } };
+  head.branches = branches.map(([name, count]) => ({ name, rows: count, table: rows(count, width) }));
+  return new Recorded(head);
+}
+
+/** The store of a view that listens to a model. */
+function view(model) {
+  const store = new Store();
+  const seen = { store, answers: [], other: null };
+  model.on("msg:custom", (message, buffers) => {
+    if (message.kind === "rows") assert.ok(store.receive(message, floats(buffers)));
+    else if (message.kind === "answer") seen.answers.push(message.id);
+    else seen.other = { message, rows: floats(buffers) };
+  });
+  return seen;
+}
+
+const later = () => new Promise((done) => setTimeout(done, 0));
+
+test("a page is unpacked into the numbers that were packed", async () => {
+  const table = rows(5, 3);
+  table[4] = NaN;
+  const body = packed(table, 5, 3);
+  const head = new TextEncoder().encode(JSON.stringify({
+    exact: true, width: 3, branches: [{ name: "é", rows: 5, bytes: body.length }],
+  }));
+  const length = new Uint8Array(new Uint32Array([head.length]).buffer);
+  const text = gzipSync(Buffer.concat([length, head, body])).toString("base64");
+  const found = decode(await unpack(text));
+  assert.equal(found.branches[0].name, "é");
+  assert.deepEqual([...found.branches[0].table], [...table]);
+});
+
+test("exact numbers keep every bit", () => {
+  const table = new Float32Array([Math.PI, -0, 1e-38, Infinity, NaN, -1.1]);
+  assert.deepEqual([...exact(packed(table, 3, 2), 3, 2)], [...table]);
+});
+
+test("levels are numbers on the scale of their lane; zero is zero and none is NaN", () => {
+  const scales = [{ units: 1, low: -2, step: 4 / 254 }, { units: 1, low: 0, step: 1 / 254 }];
+  const plain = new Uint8Array([127, 254, 0, 255, 0, 254]);
+  const expected = [0, NaN, 2, 0, -2, 1].map(Math.fround);
+  assert.deepEqual([...rounded(plain, 3, scales, false)], expected);
+  const differences = new Uint8Array([127, 127, 2, 255, 1, 254]);
+  assert.deepEqual([...rounded(differences, 3, scales, true)], expected);
+});
+
+test("the view is given its rows and follows the steps without getting them again", async () => {
+  const model = recording([["main", 6]], { t: 5 });
+  const { store, answers } = view(model);
+  model.send({ id: 1, action: "snapshot" });
+  assert.equal(store.count, 0, "a kernel answers later");
+  await later();
+  assert.deepEqual([store.count, store.place.t, store.place.length], [6, 5, 5]);
+  let bytes = 0;
+  model.on("msg:custom", (_, buffers) => { bytes += buffers.reduce((n, b) => n + b.byteLength, 0); });
+  for (const [action, more, t] of [
+    ["back", {}, 4], ["rewind", { step: 1 }, 1], ["forward", {}, 2], ["step", {}, 3],
+    ["run", { steps: 99 }, 5], ["forward", {}, 5], ["reset", {}, 0], ["back", {}, 0],
+  ]) {
+    model.send({ id: 2, action, ...more });
+    await later();
+    assert.equal(store.place.t, t, action);
+  }
+  assert.equal(bytes, 0);
+  assert.equal(answers.length, 9);
+  assert.equal(store.value(3, 1), rows(6, 2)[7]);
+});
+
+test("of a long recording the rows around the step are given", async () => {
+  const model = recording([["main", 30001]], { t: 30000 });
+  const { store } = view(model);
+  model.snapshot();
+  assert.deepEqual([store.first, store.end], [22001, 30001]);
+  model.go(9);
+  assert.deepEqual([store.first, store.end], [0, 8000]);
+  assert.equal(store.value(9, 0), rows(10, 2)[18]);
+  model.go(8000);
+  assert.deepEqual([store.first, store.end], [4000, 12000]);
+  assert.equal(store.place.t, 8000);
+});
+
+test("branches can be changed and compared; the step stays where there is one", async () => {
+  const model = recording([["main", 4], ["other", 9]], { t: 3 });
+  const seen = view(model);
+  model.snapshot();
+  model.send({ id: 1, action: "compare", branch: "other" });
+  await later();
+  assert.equal(seen.other.message.place.length, 8);
+  assert.equal(seen.other.rows.length, 18);
+  assert.equal(model.get("compared"), "other");
+  model.checkout("other");
+  model.go(8);
+  model.checkout("main");
+  assert.deepEqual([seen.store.place.branch, seen.store.place.t], ["main", 3]);
+  model.checkout("nowhere");
+  assert.equal(seen.store.place.branch, "main");
+});
+
+test("what needs the model is refused in words, and the words go away", async () => {
+  const model = recording([["main", 3]]);
+  view(model);
+  model.send({ id: 1, action: "poke", step: 1, name: "h", unit: 0, value: 1 });
+  await later();
+  assert.match(model.get("error"), /^This page is a recording/);
+  model.send({ id: 2, action: "forward" });
+  await later();
+  assert.equal(model.get("error"), "");
+});
+
+test("orders and planes are those found at export", async () => {
+  const plane = { kind: "plane", name: "h" };
+  const orders = { index: {}, "first activity": { h: [1, 0] } };
+  const model = recording([["main", 3]], { planes: { h: plane }, orders });
+  const seen = view(model);
+  model.send({ id: 1, action: "plane", name: "h" });
+  model.send({ id: 2, action: "order", by: "first activity" });
+  await later();
+  assert.deepEqual(seen.other.message, plane);
+  assert.deepEqual(model.get("orders"), { h: [1, 0] });
+  model.send({ id: 3, action: "order", by: "time constant" });
+  await later();
+  assert.match(model.get("notice"), /no order by time constant/);
+  assert.deepEqual(model.get("orders"), { h: [1, 0] });
+});
+
+test("playing goes to the end and stops there", async () => {
+  const model = recording([["main", 4]], { t: 3 });
+  const { store } = view(model);
+  model.snapshot();
+  const places = [];
+  model.on("place", () => places.push(model.t));
+  model.play(true);
+  await new Promise((done) => model.on("change:playing", (_, on) => { if (!on) done(); }));
+  assert.deepEqual(places, [0, 1, 2, 3]);
+  assert.equal(store.place.t, 3);
+  assert.equal(model.get("playing"), false);
+});
+
+test("traits tell who listens, and no longer who stopped", () => {
+  const model = recording([["main", 2]]);
+  const heard = [];
+  const listen = () => heard.push(model.get("selection"));
+  model.on("change:selection", listen);
+  model.set("selection", 1);
+  model.set({ selection: 2, speed: 5 });
+  model.off("change:selection", listen);
+  model.set("selection", 3);
+  assert.deepEqual(heard, [1, 2]);
+  assert.equal(model.get("speed"), 5);
+});
