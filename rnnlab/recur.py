@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ContextDecorator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rnnlab.carried import Carried
 from rnnlab.cells.base import Cell, batch_changed, describe
+from rnnlab.cells.fast import NONE, Stepper
 from rnnlab.errors import RnnlabError
 from rnnlab.nested import State, children, fill, is_branch, map_leaves, named_leaves
 
@@ -38,10 +40,10 @@ class _Journal(threading.local):
 
 
 _journal = _Journal()
+_wants_gradient = torch.is_grad_enabled
 
 
-@contextmanager
-def atomic() -> Iterator[None]:
+class atomic(ContextDecorator):  # noqa: N801, used like a function
     """Either the block succeeds, or every Recur that it advanced is put back.
 
     Example:
@@ -56,20 +58,25 @@ def atomic() -> Iterator[None]:
         2
         0
     """
-    outer = _journal.entries
-    entries: list[tuple[Recur, State, Any]] = []
-    _journal.entries = entries
-    try:
-        yield
-    except BaseException:
-        for recur, state, lead in reversed(entries):
-            recur.__dict__["_state"] = state
-            recur.__dict__["_lead"] = lead
-        raise
-    finally:
-        _journal.entries = outer
-    if outer is not None:
-        outer += entries
+
+    __slots__ = ("entries", "outer")
+
+    def _recreate_cm(self) -> atomic:
+        return atomic()  # a decorated function may call itself
+
+    def __enter__(self) -> None:
+        self.outer = _journal.entries
+        self.entries: list[tuple[Recur, State, Any]] = []
+        _journal.entries = self.entries
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if kind is not None:
+            for recur, state, lead in reversed(self.entries):
+                recur.__dict__["_state"] = state
+                recur.__dict__["_lead"] = lead
+        _journal.entries = self.outer
+        if kind is None and self.outer is not None:
+            self.outer += self.entries
 
 
 class Recur(nn.Module):
@@ -126,6 +133,8 @@ class Recur(nn.Module):
             self._register_init(init)
         self.__dict__["_state"] = AT_INIT
         self.__dict__["_lead"] = None
+        self.__dict__["_fast"] = Stepper()
+        self.__dict__["_carried"] = Carried()
 
     def _register_init(self, init: State) -> None:
         names = self._state_names
@@ -165,8 +174,13 @@ class Recur(nn.Module):
     @property
     def state(self) -> State:
         """The running state; `init` right after construction or `reset`."""
-        state = self.__dict__["_state"]
-        return self.init if state is AT_INIT else state
+        slots = self.__dict__
+        state = slots["_state"]
+        if state is AT_INIT:
+            return self.init
+        if _wants_gradient():
+            slots["_carried"].taken(self, slots["_modules"].get("cell"), state)
+        return state
 
     @state.setter
     def state(self, value: State) -> None:
@@ -179,6 +193,19 @@ class Recur(nn.Module):
         else:
             super().__setattr__(name, value)
 
+    def __call__(self, *xs: Any) -> Any:
+        """`forward`, with its hooks; a step like the last one, in inference, by a shorter way."""
+        slots = self.__dict__
+        before, fast = slots["_state"], slots["_fast"]
+        if before is fast.state and len(xs) == 1:
+            done = fast.step(slots, before, xs)
+            if done is not None:
+                if _journal.entries is not None:
+                    _journal.entries.append((self, before, slots["_lead"]))
+                slots["_state"] = done[0]
+                return done[1]
+        return super().__call__(*xs)
+
     def forward(self, *xs: Any) -> Any:
         slots = self.__dict__
         before = slots["_state"]
@@ -186,7 +213,7 @@ class Recur(nn.Module):
         if before is AT_INIT:
             state = self.init
         else:
-            state = before
+            state = self.state
             if slots["_lead"] is not None and lead != slots["_lead"]:
                 self._refuse_batch(slots["_lead"], lead)
         result = self.cell(state, *xs)
@@ -195,6 +222,8 @@ class Recur(nn.Module):
                 f"{self!r}: a cell must return the tuple (state, y), got {describe(result)}."
             )
         self._advance(result[0], lead)
+        if len(xs) == 1 and type(self).forward is Recur.forward:
+            slots["_fast"].passed(self.cell, result[0], xs[0])
         return result[1]
 
     def _advance(self, state: State, lead: Any) -> None:
@@ -204,6 +233,8 @@ class Recur(nn.Module):
             _journal.entries.append((self, slots["_state"], slots["_lead"]))
         slots["_state"] = state
         slots["_lead"] = lead
+        if _wants_gradient():
+            slots["_carried"].left(slots["_modules"].get("cell"))
 
     def _refuse_batch(self, before: Any, now: Any) -> None:
         for was, shape in zip(before, now, strict=False):
@@ -213,6 +244,7 @@ class Recur(nn.Module):
     def reset(self) -> None:
         """Put the state back to `init`."""
         self._advance(AT_INIT, None)
+        self.__dict__["_fast"].state = NONE  # nothing is kept alive
 
     def _detach(self) -> None:
         state = self.__dict__["_state"]

@@ -54,9 +54,13 @@ ONLY_IN = {
     "anywidget": {"widgets"},
     "ipywidgets": {"widgets"},
     "traitlets": {"widgets"},
+    "PIL": {"widgets"},
     "IPython": {"widgets", "cli"},
     "jupyterlab": {"widgets", "cli"},
     "jupyter_server": {"widgets", "cli"},
+    "PIL": {"widgets"},
+    "tornado": {"widgets"},
+    "voila": {"widgets"},
     "torch": set(LAYERS) - {"errors", "trace", "plots", "cli"},
     "numpy": set(LAYERS) - {"errors", "cli"},
     "safetensors": set(LAYERS) - {"errors", "cli"},
@@ -68,7 +72,7 @@ ONLY_IN = {
 # These may be absent or are slow to load: imported inside the functions that use them.
 ON_USE = {"sklearn", "pandas", "xarray"}
 OPTIONAL = ON_USE | {"plotly", "anywidget", "ipywidgets", "traitlets", "IPython", "jupyterlab"}
-OPTIONAL |= {"jupyter_server"}
+OPTIONAL |= {"jupyter_server", "PIL", "tornado", "voila"}
 
 
 @dataclass(frozen=True)

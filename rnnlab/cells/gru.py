@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from rnnlab.cells.base import AdditiveCell, Cell, batched, glorot_uniform, kernel_arguments
+from rnnlab.cells.base import AdditiveCell, Cell, batched, glorot_uniform
+from rnnlab.cells.cuda import fused_step, second_bias, sequence_arguments
+from rnnlab.cells.fast import FastStep, Run, in_inference
 
 
 class _GatedUnit(Cell):
@@ -35,6 +38,29 @@ class _GatedUnit(Cell):
 
     def project(self, x: Tensor) -> Tensor:
         return linear(x, self.weight_ih, self.bias)
+
+
+class _FastGRUStep(FastStep):
+    blocks = 3
+
+    def make(self, cell: Any, temporary: Callable[[int], Tensor]) -> Run:
+        u, v, n, change = temporary(3), temporary(3), temporary(1), temporary(1)
+        size = cell.hidden_size
+        u_rz, u_n = u.split([2 * size, size], dim=-1)
+        v_rz, v_n = v.split([2 * size, size], dim=-1)
+        r, z = u_rz.chunk(2, dim=-1)
+        of_input, of_state = self.of_input(u), self.of_state(v)
+
+        def run(h: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+            of_input(x)
+            of_state(h)
+            u_rz.add_(v_rz).sigmoid_()
+            torch.addcmul(u_n, r, v_n, out=n).tanh_()
+            torch.sub(h, n, out=change)
+            h = torch.addcmul(n, z, change)
+            return h, h
+
+        return run
 
 
 class GRUCell(_GatedUnit, AdditiveCell):
@@ -79,23 +105,22 @@ class GRUCell(_GatedUnit, AdditiveCell):
         n = torch.tanh(u_n + r * v_n)
         return {"r": r, "z": z, "n": n, "h": (1 - z) * n + z * state}
 
+    @in_inference(_FastGRUStep)
     def step(self, state: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        if x.is_cuda:
+        if not fused_step(x):
             return self.update(state, self.project(x))
+        weights = self.weight_ih, self.weight_hh, self.bias, second_bias(self.bias)
         if x.dim() == 1:
-            h = torch.gru_cell(
-                x.unsqueeze(0), state.unsqueeze(0), self.weight_ih, self.weight_hh, self.bias
-            ).squeeze(0)
+            h = torch.gru_cell(x.unsqueeze(0), state.unsqueeze(0), *weights).squeeze(0)
         else:
-            state = state.expand(x.shape[0], -1)
-            h = torch.gru_cell(x, state, self.weight_ih, self.weight_hh, self.bias)
+            h = torch.gru_cell(x, state.expand(x.shape[0], -1), *weights)
         return h, h
 
     has_kernel = True
 
     def kernel(self, state: Tensor, xs: Tensor) -> tuple[Tensor, Tensor]:
-        h = batched(state, xs.shape[1]).unsqueeze(0)
-        weights = kernel_arguments(self.weight_ih, self.weight_hh, self.bias)
+        h = batched(state, xs.shape[1]).contiguous().unsqueeze(0)
+        weights = sequence_arguments(self, "GRU")
         ys, h = torch.gru(xs, h, *weights)
         return h[0], ys
 

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from rnnlab.cells.base import AdditiveCell, batched, glorot_uniform, kernel_arguments
+from rnnlab.cells.base import AdditiveCell, batched, glorot_uniform
+from rnnlab.cells.cuda import fused_step, second_bias, sequence_arguments
+from rnnlab.cells.fast import FastStep, Run, in_inference
 
 LSTMState = tuple[Tensor, Tensor]
+
+
+class _FastLSTMStep(FastStep):
+    blocks = 4
+
+    def make(self, cell: Any, temporary: Callable[[int], Tensor]) -> Run:
+        sums, tanh_g = temporary(4), temporary(1)
+        i, f, g, o = sums.chunk(4, dim=-1)
+        of_both = self.of_both(sums)
+
+        def run(state: LSTMState, x: Tensor) -> tuple[LSTMState, Tensor]:
+            of_both(x, state[0])
+            torch.tanh(g, out=tanh_g)
+            sums.sigmoid_()
+            c = torch.mul(f, state[1]).addcmul_(i, tanh_g)
+            h = torch.tanh(c).mul_(o)
+            return (h, c), h
+
+        return run
 
 
 class LSTMCell(AdditiveCell):
@@ -82,30 +104,24 @@ class LSTMCell(AdditiveCell):
         c = f * state[1] + i * g
         return {"i": i, "f": f, "g": g, "o": o, "h": o * torch.tanh(c), "c": c}
 
+    @in_inference(_FastLSTMStep)
     def step(self, state: LSTMState, x: Tensor) -> tuple[LSTMState, Tensor]:
-        h, c = state
-        if x.is_cuda:
+        if not fused_step(x):
             return self.update(state, self.project(x))
+        h, c = state
+        weights = self.weight_ih, self.weight_hh, self.bias, second_bias(self.bias)
         if x.dim() == 1:
-            h, c = torch.lstm_cell(
-                x.unsqueeze(0),
-                (h.unsqueeze(0), c.unsqueeze(0)),
-                self.weight_ih,
-                self.weight_hh,
-                self.bias,
-            )
+            h, c = torch.lstm_cell(x.unsqueeze(0), (h.unsqueeze(0), c.unsqueeze(0)), *weights)
             h, c = h.squeeze(0), c.squeeze(0)
         else:
             n = x.shape[0]
-            h, c = torch.lstm_cell(
-                x, (h.expand(n, -1), c.expand(n, -1)), self.weight_ih, self.weight_hh, self.bias
-            )
+            h, c = torch.lstm_cell(x, (h.expand(n, -1), c.expand(n, -1)), *weights)
         return (h, c), h
 
     has_kernel = True
 
     def kernel(self, state: LSTMState, xs: Tensor) -> tuple[LSTMState, Tensor]:
-        h, c = (part.unsqueeze(0) for part in batched(state, xs.shape[1]))
-        weights = kernel_arguments(self.weight_ih, self.weight_hh, self.bias)
+        h, c = (part.contiguous().unsqueeze(0) for part in batched(state, xs.shape[1]))
+        weights = sequence_arguments(self, "LSTM")
         ys, h, c = torch.lstm(xs, (h, c), *weights)
         return (h[0], c[0]), ys

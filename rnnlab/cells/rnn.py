@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,12 +16,33 @@ from rnnlab.cells.base import (
     batched,
     glorot_uniform,
     identity,
-    kernel_arguments,
     named_activation,
 )
+from rnnlab.cells.cuda import sequence_arguments
+from rnnlab.cells.fast import FastStep, Run, in_inference
 
 _STEPS = {torch.tanh: torch.rnn_tanh_cell, torch.relu: torch.rnn_relu_cell}
+_MODES = {torch.tanh: "RNN_TANH", torch.relu: "RNN_RELU"}
 _KERNELS = {torch.tanh: torch.rnn_tanh, torch.relu: torch.rnn_relu}
+
+
+class _FastRNNStep(FastStep):
+    blocks = 1
+
+    @classmethod
+    def suits(cls, cell: Any) -> bool:
+        return cell.activation in _STEPS  # these give new memory
+
+    def make(self, cell: Any, temporary: Callable[[int], Tensor]) -> Run:
+        a = temporary(1)
+        act, of_both = cell.activation, self.of_both(a)
+
+        def run(h: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+            of_both(x, h)
+            h = act(a)
+            return h, h
+
+        return run
 
 
 class RNNCell(AdditiveCell):
@@ -85,6 +107,7 @@ class RNNCell(AdditiveCell):
         a = u + v
         return {"a": a, "h": self.activation(a)}
 
+    @in_inference(_FastRNNStep)
     def step(self, state: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         fused = _STEPS.get(self.activation)
         if fused is None or x.is_cuda:
@@ -99,8 +122,8 @@ class RNNCell(AdditiveCell):
         return h, h
 
     def kernel(self, state: Tensor, xs: Tensor) -> tuple[Tensor, Tensor]:
-        h = batched(state, xs.shape[1]).unsqueeze(0)
-        weights = kernel_arguments(self.weight_ih, self.weight_hh, self.bias)
+        h = batched(state, xs.shape[1]).contiguous().unsqueeze(0)
+        weights = sequence_arguments(self, _MODES[self.activation])
         ys, h = _KERNELS[self.activation](xs, h, *weights)
         return h[0], ys
 

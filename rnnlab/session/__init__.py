@@ -17,7 +17,7 @@ from rnnlab.session.commands import (
     Transplant,
 )
 from rnnlab.session.compare import Comparison, compare
-from rnnlab.session.engine import Moved
+from rnnlab.session.events import Moved
 from rnnlab.session.history import Log
 from rnnlab.session.patterns import Match, Span, find, match
 from rnnlab.session.session import Session, replay

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from torch import Tensor
 from rnnlab.errors import RnnlabError
 from rnnlab.session.columns import Column
 from rnnlab.session.commands import Command, Edit
+from rnnlab.session.events import Watched
 from rnnlab.session.history import Entry, Log, Undone
 from rnnlab.session.layout import Layout
 from rnnlab.session.stepping import Stepper, refused, short
@@ -22,19 +22,6 @@ from rnnlab.session.timeline import Branch
 
 CHUNK = 4096
 """Steps that a whole-sequence evaluation takes at a time."""
-
-
-@dataclass(frozen=True)
-class Moved:
-    """What subscribers are told: the session stands at step `t` of `branch`.
-
-    Steps `start + 1 … stop` of that branch are new; none are if `start == stop`.
-    """
-
-    branch: str
-    t: int
-    start: int
-    stop: int
 
 
 SLOW = object()
@@ -51,13 +38,13 @@ class Lane:
     fast: list[bool]
 
 
-class Engine:
+class Engine(Watched):
     """Where a session stands, and the few moves that everything else is made of."""
 
     def __init__(self, stepper: Stepper) -> None:
         self._stepper = stepper
         self._lock = threading.RLock()
-        self._subscribers: list[Callable[[Moved], None]] = []
+        super().__init__()
         self._branches: dict[str, Branch] = {}
         self._entries: list[Entry] = []
         self._undone: list[Undone] = []
@@ -385,32 +372,6 @@ class Engine:
         """Everything done so far, as commands; `replay(model, log)` does it again."""
         with self._lock:
             return Log(self._entries)
-
-    # being watched
-
-    def subscribe(self, callback: Callable[[Moved], None]) -> Callable[[], None]:
-        """Call `callback` after every change; returns a function that ends it.
-
-        An exception in a callback is reported on standard error and breaks neither the step nor
-        the other subscribers.
-        """
-        self._subscribers.append(callback)
-
-        def unsubscribe() -> None:
-            if callback in self._subscribers:
-                self._subscribers.remove(callback)
-
-        return unsubscribe
-
-    def _tell(self, start: int | None = None) -> None:
-        if not self._subscribers:
-            return
-        moved = Moved(self._branch.name, self._t, self._t if start is None else start, self._t)
-        for callback in tuple(self._subscribers):
-            try:
-                callback(moved)
-            except Exception as error:
-                sys.excepthook(type(error), error, error.__traceback__)
 
 
 def _busy() -> RnnlabError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from torch import Tensor
 from rnnlab.errors import RnnlabError
 from rnnlab.nested import State, children, fill, is_branch, map_leaves
 from rnnlab.session.columns import Column, check_recordable
+
+_shape, _dtype = attrgetter("shape"), attrgetter("dtype")
 
 
 def leaves_of(tree: State, leaves: list[Any], tokens: list[Any]) -> None:
@@ -158,9 +161,9 @@ class Layout:
     def pack_quickly(self, leaves: list[Any]) -> Tensor | None:
         """`fits`, `pack` and `not_finite` for a simple layout: the row, or None."""
         try:
-            if [leaf.shape for leaf in leaves] != self._shapes:
+            if list(map(_shape, leaves)) != self._shapes:
                 return None
-            if [leaf.dtype for leaf in leaves] != self._dtypes:
+            if list(map(_dtype, leaves)) != self._dtypes:
                 return None
         except AttributeError:
             return None

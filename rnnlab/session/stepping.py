@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from rnnlab.session.holds import Hold, holding
 from rnnlab.session.layout import Layout, _own, leaves_of
 from rnnlab.session.timeline import Branch
 
+_version = attrgetter("_version")
 Holds = Sequence[tuple[Recur, Mapping[str, Hold]]]
 
 
@@ -110,7 +112,7 @@ class Stepper:
 
     def weights_now(self) -> dict[str, str]:
         """The fingerprint of the weights; taken anew when torch has changed one of them."""
-        now = [weight._version for weight in self._weights]
+        now = list(map(_version, self._weights))
         if now != self._versions:
             self._fingerprint = fingerprint(self.model)
             self._versions = now
@@ -223,7 +225,7 @@ class Stepper:
             if not self.allow_nonfinite:
                 self._check_finite(layout, rows)
             last = layout.states_of([row[-1] for row in rows])
-        return ys.clone(), rows, last
+        return ys, rows, last
 
 
 def _prime(recur: Recur, state: State) -> None:

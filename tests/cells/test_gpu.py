@@ -1,18 +1,35 @@
 """On the GPU every cell is the function that it is on the CPU."""
 
+import copy
+import io
+
 import pytest
 import torch
 
+import rnnlab as rl
 from rnnlab import Recur, RnnlabError, unroll
 from rnnlab.cells.registry import CELLS
+from rnnlab.graphs import graphed
 from tests.helpers import F64, close, filled, gradients, joined, randomise, weighted
 
 I, H, B, T = 5, 4, 3, 6
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.parametrize("kind", CELLS, ids=lambda kind: kind.__name__),
-]
+pytestmark = pytest.mark.gpu
+EVERY = pytest.mark.parametrize("kind", CELLS, ids=lambda kind: kind.__name__)
+FUSED = pytest.mark.parametrize("kind", [rl.LSTMCell, rl.GRUCell, rl.RNNCell])
+
+
+@pytest.fixture(autouse=True)
+def exact():
+    """cuDNN and cuBLAS round float32 to TF32 unless told otherwise; the tests tell them."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def loop(m, xs):
+    return torch.stack([m(x) for x in xs])
 
 
 def results(m, xs, way):
@@ -21,9 +38,8 @@ def results(m, xs, way):
     return ys.cpu(), joined(m.state).cpu(), [slope.cpu() for slope in slopes]
 
 
-@pytest.mark.parametrize(
-    "way", [unroll, lambda m, xs: torch.stack([m(x) for x in xs])], ids=["unroll", "loop"]
-)
+@EVERY
+@pytest.mark.parametrize("way", [unroll, loop])
 def test_values_and_gradients_are_those_of_the_cpu(kind, way):
     torch.manual_seed(5)
     m, xs = Recur(randomise(kind(I, H, dtype=F64))), filled(T, B, I)
@@ -32,6 +48,7 @@ def test_values_and_gradients_are_those_of_the_cpu(kind, way):
     close(results(m.cuda(), xs.cuda(), way), want)
 
 
+@EVERY
 def test_a_running_state_moves_along(kind):
     torch.manual_seed(5)
     m, x = Recur(randomise(kind(I, H, dtype=F64))), filled(B, I)
@@ -46,3 +63,107 @@ def test_a_running_state_moves_along(kind):
     )
     close(joined(m.state).cpu(), before, 0)
     m(x.cuda())
+
+
+@FUSED
+@pytest.mark.parametrize("way", [unroll, loop])
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+def test_float32_is_that_of_the_cpu(kind, way, bias):
+    m = Recur(randomise(kind(64, 64, bias=bias), seed=3))
+    with torch.no_grad():
+        m.cell.weight_ih.mul_(0.2)
+        m.cell.weight_hh.mul_(0.2)
+    xs = filled(T, B, 64, dtype=torch.float32)
+    with torch.no_grad():
+        want = way(m, xs)
+        m.reset()
+        close(way(m.cuda(), xs.cuda()).cpu(), want, 1e-5)
+
+
+@FUSED
+@pytest.mark.parametrize("way", [unroll, loop])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(kind, way, dtype):
+    exact = Recur(randomise(kind(I, H, dtype=F64)))
+    m = copy.deepcopy(exact).cuda().to(dtype)
+    xs = filled(T, B, I)
+    ys = way(m, xs.cuda().to(dtype))
+    assert ys.dtype == dtype
+    close(ys.double().cpu(), loop(exact, xs), 5e-2)
+    assert all(slope.isfinite().all() for slope in gradients(weighted(ys.float()), m))
+
+
+@FUSED
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+def test_weights_lie_in_one_buffer_that_trains(kind, bias):
+    """No warning (the tests make one an error), no copy at a call, and a zero that stays zero."""
+    m, xs = Recur(randomise(kind(I, H, bias=bias, dtype=F64))).cuda(), filled(T, B, I).cuda()
+    own = [m.cell.weight_ih, m.cell.weight_hh, *([m.cell.bias] if bias else [])]
+    before = [weight.detach().clone() for weight in own]
+    unroll(m, xs)
+    stores = {weight.untyped_storage().data_ptr() for weight in own}
+    assert len(stores) == 1
+    close([weight.detach() for weight in own], before, 0)
+    places = [weight.data_ptr() for weight in own]
+    optimizer = torch.optim.AdamW(m.parameters(), lr=0.1, weight_decay=0.1)
+    for _ in range(3):
+        m.reset()
+        optimizer.zero_grad()
+        weighted(unroll(m, xs)).backward()
+        optimizer.step()
+    assert [weight.data_ptr() for weight in own] == places
+    on_cpu = copy.deepcopy(m).cpu()
+    m.reset()
+    on_cpu.reset()
+    close(unroll(m, xs).cpu(), loop(on_cpu, xs.cpu()))
+    again = copy.deepcopy(m)
+    again.reset()
+    m.reset()
+    close(unroll(again, xs), unroll(m, xs))
+    file = io.BytesIO()
+    torch.save(m.state_dict(), file)
+    assert file.tell() < 100_000
+
+
+@FUSED
+def test_a_graph_from_before_the_buffer_can_still_be_gone_through(kind):
+    m, xs = Recur(randomise(kind(I, H, dtype=F64))), filled(2 * T, B, I)
+    want = gradients(weighted(loop(m, xs)), m)
+    m.reset()
+    m.cuda()
+    ys = torch.cat([loop(m, xs[:T].cuda()), unroll(m, xs[T:].cuda())])
+    close([slope.cpu() for slope in gradients(weighted(ys.cpu()), m)], want)
+
+
+@FUSED
+def test_autocast_keeps_the_type_of_the_state(kind):
+    m, xs = Recur(kind(I, H)).cuda(), filled(T, B, I, dtype=torch.float32).cuda()
+    with torch.autocast("cuda", torch.float16):
+        for x in xs:
+            m(x)
+    assert joined(m.state).dtype == torch.float32
+
+
+@FUSED
+@pytest.mark.parametrize("lead", [(), (B,)], ids=["unbatched", "batched"])
+def test_graphed(kind, lead):
+    """A captured step is the step; `reset` and ordinary calls in between are seen."""
+    m = rl.Chain(Recur(randomise(kind(I, H, dtype=F64))), rl.Dense(H, 2, dtype=F64)).cuda()
+    other, xs = copy.deepcopy(m), filled(12, *lead, I).cuda()
+    step = graphed(m, xs[0])
+    held = []
+    with torch.no_grad():
+        for number, x in enumerate(xs):
+            if number in (4, 5):
+                rl.reset([m, other])
+            if number == 7:
+                for at in (m, other):
+                    at[0].cell.weight_hh.mul_(0.5)
+            if number == 9:
+                unroll(m, xs[:2]), unroll(other, xs[:2])  # moves the weights: captured anew
+            y = (m if number == 6 else step)(x)
+            close(y, other(x), 1e-12)
+            close(joined(m[0].state), joined(other[0].state), 1e-12)
+            held.append((y, y.clone()))
+    for y, before in held:
+        close(y, before, 0)

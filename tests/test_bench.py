@@ -1,0 +1,135 @@
+"""python -m rnnlab.bench: what it prints and writes. How fast anything is, is not tested here."""
+
+import json
+import re
+
+import pytest
+import torch
+
+from rnnlab.bench import __main__ as bench
+from rnnlab.bench import sections
+from rnnlab.bench.timing import Row, compare
+from rnnlab.cells.registry import CELLS
+
+
+def run(capsys, *arguments):
+    status = bench.main([*arguments, "--quiet"])
+    return status, capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """One quick run: what it wrote."""
+    file = tmp_path_factory.mktemp("bench") / "figures.json"
+    assert bench.main(["--quick", "--quiet", "--rounds", "2", "--json", str(file)]) == 0
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def test_every_section_has_its_rows(quick):
+    found = [row["section"] for row in quick["rows"]]
+    assert list(dict.fromkeys(found))[:5] == [
+        "Stateful step, inference",
+        "A whole sequence, beside torch.nn",
+        "A whole sequence, beside the loop over the same cell",
+        "Every state and every gate of a run",
+        "Session, everything recorded",
+    ]
+    assert {row["section"] for row in quick["rows"][-1:]} - {"Session, everything recorded"} == (
+        {f"GPU: {torch.cuda.get_device_name()}"} if torch.cuda.is_available() else set()
+    )
+    assert re.fullmatch(r"torch \S+, Python \S+, \d+ cores \(\w+\).*; one thread", quick["machine"])
+
+
+def test_every_row_is_whole(quick):
+    for row in quick["rows"]:
+        assert row.keys() == {*Row.__dataclass_fields__, "reached"}
+        assert row["ours"] > 0
+        assert row["theirs"] > 0
+        assert row["low"] <= row["ratio"] <= row["high"] or row["low"] > 0
+        assert (row["target"], row["reached"]) == (None, None)
+    names = [(row["section"], row["what"]) for row in quick["rows"]]
+    assert len(set(names)) == len(names)
+    steps = [row for row in quick["rows"] if row["section"] == "Stateful step, inference"]
+    assert {row["against"] for row in steps} == {"nn.LSTMCell", "nn.GRUCell", "nn.RNNCell"}
+
+
+def test_the_full_run_has_the_sizes_and_targets_of_the_table(monkeypatch):
+    """What is measured in full, without measuring it."""
+    asked = []
+
+    def noted(section, what, against, ours, theirs, *, rounds, target=None, settle=None):
+        asked.append((section, what, target))
+        return Row(section, what, against, 1.0, 1.0, 1.0, 1.0, 1.0, target)
+
+    monkeypatch.setattr(sections, "compare", noted)
+    settings = sections.Settings(rounds=1)
+    list(sections.steps(settings))
+    steps = {what: target for _, what, target in asked}
+    assert steps["LSTMCell 64, batch 1"] == steps["GRUCell 8, unbatched"] == 0.75
+    assert steps["RNNCell 64, unbatched"] == 0.60
+    assert steps["RNNCell 256, batch 32"] == 1.02
+    asked.clear()
+    list(sections.cells(settings))
+    for kind in CELLS:
+        mine = {what: target for _, what, target in asked if what.startswith(f"{kind.__name__} ")}
+        assert len(mine) == (0 if kind in sections.FUSED else 4)
+        for what, target in mine.items():
+            assert target == (0.75 if "batch 1," in what else 1.0)
+    asked.clear()
+    list(sections.gates(settings))
+    assert asked[0][2] == 3.0
+    assert "T 2048" in asked[0][1]
+
+
+def test_the_table_is_markdown(capsys):
+    status, out = run(capsys, "--quick", "--rounds", "1", "--only", "steps", "gates")
+    assert status == 0
+    lines = [line for line in out.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in lines} == {9}
+    assert len(lines) == 2 * 2 + 6 + 1
+    assert out.count("### ") == 2
+
+
+def test_missed_targets_are_said_and_can_fail_the_run(capsys, monkeypatch):
+    def slow(settings):
+        yield Row("Steps", "this", "that", 30.0, 10.0, 3.0, 2.9, 3.1, target=0.75)
+
+    monkeypatch.setitem(bench.SECTIONS, "steps", slow)
+    status, out = run(capsys, "--only", "steps")
+    assert status == 0
+    assert "| this | that | 30.0 | 10.0 | 3.00 | 2.90–3.10 | 0.75 | missed |" in out
+    assert run(capsys, "--only", "steps", "--check")[0] == 1
+
+
+def test_the_two_are_timed_in_turns(monkeypatch):
+    """Each first in every other round, with the clock running only for the one that is timed."""
+    calls, now = [], [0.0]
+
+    def way(name, seconds):
+        def call():
+            calls.append(name)
+            now[0] += seconds
+
+        return call
+
+    monkeypatch.setattr("rnnlab.bench.timing.time.perf_counter", lambda: now[0])
+    row = compare("s", "a", "b", way("a", 3e-3), way("b", 1e-3), rounds=4, target=2.0)
+    assert calls[-8:] == ["b", "a", "a", "b", "b", "a", "a", "b"]
+    assert row.ratio == pytest.approx(3)
+    assert (row.ours, row.theirs) == (pytest.approx(3000), pytest.approx(1000))
+    assert row.reached is False
+
+
+def test_threads_are_put_back():
+    before = torch.get_num_threads()
+    seen = []
+    compare("s", "a", "b", lambda: seen.append(torch.get_num_threads()), lambda: 1, rounds=1)
+    assert set(seen) == {1}
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("arguments", [["--rounds", "0"], ["--rounds", "x"], ["--only", "what"]])
+def test_wrong_arguments(arguments, capsys):
+    with pytest.raises(SystemExit):
+        bench.main(arguments)
+    assert "usage: python -m rnnlab.bench" in capsys.readouterr().err
