@@ -101,7 +101,7 @@ class Still:
         length = self._explorer.session.length()
         first = max(0, min(length + 1 - STILL_ROWS, self._explorer.session.t))
         last = min(length, first + STILL_ROWS - 1)
-        picture = draw(self._explorer, STILL_WIDTH, (first, last), tallest=TALLEST).png(colors=64)
+        picture = draw(self._explorer, STILL_WIDTH, (first, last), tallest=TALLEST).png(colors=256)
         said = html.escape(self._said(), quote=True)
         return (
             f"<style>{STYLE}</style>"

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rnnlab.session import Moved, Session
@@ -66,6 +66,11 @@ class Wire:
 
     def moved(self, _: Moved | None = None) -> None:
         """Something changed: tell the page now, or with what follows within this frame."""
+        seen, session = self._seen, self._session
+        if seen is not None and seen.branch in session.branches:
+            # an undo may have taken rows back, and a step have put others there since
+            rows = min(seen.rows, session.length(seen.branch) + 1)
+            self._seen = replace(seen, rows=rows)
         if self._held:
             return
         wait = self._sent_at + FRAME - time.monotonic()

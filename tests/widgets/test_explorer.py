@@ -331,6 +331,21 @@ def test_undo_and_redo(page):
     assert page.explorer.session.t == 2
 
 
+def test_a_row_taken_back_within_a_frame_is_not_kept(page, monkeypatch):
+    press_all(page, "snapshot", "step", "step")
+    monkeypatch.setattr(wire, "FRAME", 60)
+
+    async def within_a_frame():
+        page.press("undo")
+        page.explorer.session.step([9.0, 9.0, 9.0])
+        page.explorer._wire.flush()
+
+    asyncio.run(within_a_frame())
+    last = page.rows[-1]
+    assert last["start"] == 2
+    assert last["rows"][:3].tolist() == [9, 9, 9]
+
+
 def test_a_poke_forks_feeds_again_what_followed_and_keeps_the_old_run(page):
     press_all(page, *["step"] * 6)
     page.press("poke", step=2, name="0.h", unit=3, value=0.75)

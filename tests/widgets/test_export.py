@@ -390,10 +390,10 @@ class TestStill:
         assert len(shown[-1][0]["text/html"]) < 100_000
 
     def test_it_shows_the_place_also_deep_in_the_past(self, shown):
-        explorer = long_explorer(5000)
+        explorer = long_explorer(300)
         explorer.session.rewind(100)
         explorer._ipython_display_()
-        assert shown[-1][0]["text/plain"] == "step 100 of 5000 · branch main"
+        assert shown[-1][0]["text/plain"] == "step 100 of 300 · branch main"
 
     def test_text_is_never_markup(self, explorer, shown):
         explorer.session.branch('"><script>alert(1)</script>')
