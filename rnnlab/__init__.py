@@ -34,7 +34,9 @@ from rnnlab.cells import (
 )
 from rnnlab.derive import derive
 from rnnlab.errors import RnnlabError
+from rnnlab.files import load, save
 from rnnlab.functional import as_cell
+from rnnlab.graphs import graphed
 from rnnlab.layers import (
     GRU,
     JANET,
@@ -61,7 +63,7 @@ from rnnlab.layers import (
     Stacked,
 )
 from rnnlab.recur import Recur, detach, load_states, reset, states
-from rnnlab.session import Session
+from rnnlab.session import Features, Session, Vocabulary, compare, find, match, replay
 from rnnlab.trace import Trace
 from rnnlab.unroll import unroll
 
@@ -109,6 +111,7 @@ __all__ = [
     "CoRNN",
     "CoRNNCell",
     "Dense",
+    "Features",
     "GRUCell",
     "GRUv3",
     "GRUv3Cell",
@@ -138,13 +141,21 @@ __all__ = [
     "Stacked",
     "Trace",
     "UGRNNCell",
+    "Vocabulary",
     "adapt",
     "as_cell",
+    "compare",
     "derive",
     "detach",
+    "find",
+    "graphed",
     "identity",
+    "load",
     "load_states",
+    "match",
+    "replay",
     "reset",
+    "save",
     "states",
     "unroll",
 ]

@@ -58,7 +58,6 @@ ONLY_IN = {
     "IPython": {"widgets", "cli"},
     "jupyterlab": {"widgets", "cli"},
     "jupyter_server": {"widgets", "cli"},
-    "PIL": {"widgets"},
     "tornado": {"widgets"},
     "voila": {"widgets"},
     "torch": set(LAYERS) - {"errors", "trace", "plots", "cli"},

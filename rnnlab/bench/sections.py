@@ -69,7 +69,7 @@ def _step(
     rounds: int,
     section: str = "Stateful step, inference",
     through: Callable[[Recur, Tensor], Callable[[Tensor], Any]] = lambda model, x: model,
-    settle: Callable[[], object] = lambda: None,
+    settle: Callable[[], object] | None = None,
 ) -> Row:
     model, other = Recur(_built(kind, size).to(device)), theirs(size, size).to(device)
     x = torch.randn(*lead, size, device=device)
@@ -110,7 +110,7 @@ def _sequence(
     settings: Settings,
     section: str = "A whole sequence, beside torch.nn",
     target: float | None = 1.05,
-    settle: Callable[[], object] = lambda: None,
+    settle: Callable[[], object] | None = None,
 ) -> Iterator[Row]:
     size, length = (8, 16) if settings.quick else (64, 200)
     model, other = Recur(_built(kind, size).to(device)), theirs(size, size).to(device)

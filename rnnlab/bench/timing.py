@@ -15,6 +15,10 @@ BLOCK = 5e-4
 """Seconds that one way is repeated before the other has its turn: shorter than what disturbs."""
 
 
+FINE = 1e-6
+"""Seconds: a clock that counts in larger steps is not used."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of the table.
@@ -54,7 +58,7 @@ def compare(
     *,
     rounds: int,
     target: float | None = None,
-    settle: Callable[[], object] = lambda: None,
+    settle: Callable[[], object] | None = None,
 ) -> Row:
     """Time `ours` and `theirs` in turns, each first in every other round.
 
@@ -62,22 +66,24 @@ def compare(
         section, what, against, target: see `Row`.
         ours, theirs: one call each.
         rounds: how many pairs of blocks.
-        settle: waits until all work is done (a GPU works on while Python goes ahead).
+        settle: waits until a GPU has done its work. Then the time that passes is counted, else that
+            in which the processor worked for this thread: others on the machine do not disturb it.
 
     Example:
         >>> row = compare("sums", "a sum", "another", lambda: sum([1]), lambda: sum([2]), rounds=3)
         >>> row.low <= row.ratio <= row.high, row.reached
         (True, None)
     """
+    clock = Clock(settle)
     with undisturbed():
         for _ in range(3):
             ours()
             theirs()
-        counts = [_calls(way, settle) for way in (ours, theirs)]
+        counts = [clock.calls(way) for way in (ours, theirs)]
         times: tuple[list[float], list[float]] = ([], [])
         for number in range(rounds):
             for turn in (0, 1) if number % 2 else (1, 0):
-                times[turn].append(_time((ours, theirs)[turn], counts[turn], settle))
+                times[turn].append(clock.time((ours, theirs)[turn], counts[turn]))
     ratios = [mine / other for mine, other in zip(*times, strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4) if rounds > 1 else ratios * 3
     return Row(
@@ -93,18 +99,26 @@ def compare(
     )
 
 
-def _time(way: Callable[[], object], count: int, settle: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    for _ in range(count):
-        way()
-    settle()
-    return (time.perf_counter() - start) / count
+class Clock:
+    """Times calls; see `compare` for `settle`."""
 
+    def __init__(self, settle: Callable[[], object] | None) -> None:
+        fine = time.get_clock_info("thread_time").resolution <= FINE
+        self.now = time.thread_time if settle is None and fine else time.perf_counter
+        self.settle = settle or (lambda: None)
 
-def _calls(way: Callable[[], object], settle: Callable[[], object]) -> int:
-    """How many calls fill a block."""
-    once = min(_time(way, 1, settle) for _ in range(3))
-    return max(1, round(BLOCK / once))
+    def time(self, way: Callable[[], object], count: int) -> float:
+        """Seconds a call, over `count` calls."""
+        start = self.now()
+        for _ in range(count):
+            way()
+        self.settle()
+        return (self.now() - start) / count
+
+    def calls(self, way: Callable[[], object]) -> int:
+        """How many calls fill a block."""
+        once = min(self.time(way, 1) for _ in range(3))
+        return max(1, round(BLOCK / once))
 
 
 @contextmanager

@@ -311,7 +311,7 @@ class Explorer(anywidget.AnyWidget):
                     if position is not None:
                         feed.remember((self.session.origin, t), position)
                 feed.place((self.session.origin, self.session.t))
-            self._compare({"branch": source})
+            self._compare_with({"branch": source})
 
     def _inspect(self, content: dict[str, Any]) -> None:
         step = int(content["step"])
@@ -327,7 +327,7 @@ class Explorer(anywidget.AnyWidget):
         self.orders = order(self.session, by)
         self.ordered_by = by
 
-    def _compare(self, content: dict[str, Any]) -> None:
+    def _compare_with(self, content: dict[str, Any]) -> None:
         branch = str(content["branch"])
         if branch:
             self._wire.other(branch)
@@ -406,7 +406,7 @@ class Explorer(anywidget.AnyWidget):
         "snapshot": lambda self, _: self._wire.snapshot(),
         "inspect": _inspect,
         "order": _order,
-        "compare": _compare,
+        "compare": _compare_with,
         "plane": lambda self, content: self.send(plane(self.session, str(content["name"]))),
         "poke": _poke,
         "rewind": lambda self, content: self.session.rewind(int(content["step"])),

@@ -12,6 +12,7 @@ etc/jupyter/jupyter_server_config.d, switches it on.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import sys
@@ -107,6 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             with open(number, "w", encoding="utf-8") as file:
                 address = f"{self.connection_url}?token={self.identity_provider.token}"
                 file.write(f'<meta http-equiv="refresh" content="0; url={address}">')
+            atexit.register(os.unlink, name)
             where = Path(name).as_uri()
             threading.Thread(target=lambda: webbrowser.open(where), daemon=True).start()
 

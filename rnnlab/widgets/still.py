@@ -38,7 +38,8 @@ class Still:
     A notebook stores of a widget only its name: opened without its kernel, JupyterLab says "model
     not found", whatever else the same output holds. So the picture is an output of its own. Its
     style sheet hides it as long as the live view is there, and hides JupyterLab's complaint when
-    it is not. It is drawn at once, and again when the session has moved and come to rest.
+    it is not. It is drawn at once, and again when the session has moved and come to rest. A page
+    that was loaded anew takes no later picture: Jupyter forgets to which cell they belong.
     """
 
     _numbers = itertools.count(1)

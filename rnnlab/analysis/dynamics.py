@@ -1,0 +1,306 @@
+"""A model as a map on vectors in float64: s' = F(s, x), its Jacobians, its trajectories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import jacrev, vjp, vmap
+
+from rnnlab.adapters.inside import Adapted
+from rnnlab.analysis.result import Units
+from rnnlab.cells.base import Cell, describe
+from rnnlab.errors import RnnlabError
+from rnnlab.functional import ModelCell, as_cell
+from rnnlab.layers import Chain, Dense, Stacked
+from rnnlab.recur import Recur
+from rnnlab.trace import Trace
+
+F64 = torch.float64
+CHUNK = 1 << 21
+"""How many numbers of a batch of Jacobians are formed at a time."""
+
+Inputs = tuple[Tensor, ...]
+Map = Callable[[Tensor], Tensor]
+
+
+class Field:
+    """A function of one vector, `(n,) → (m,)`, evaluated and differentiated for many at once.
+
+    Args:
+        fn: the function.
+        direct: whether `fn` takes `(B, n)` as it is; otherwise it is vectorised by torch.func, and
+            where that is impossible (Python that looks at the data) called row by row.
+    """
+
+    def __init__(self, fn: Map, direct: bool = False) -> None:
+        self.fn = fn
+        self.direct = direct
+        self.rowwise = False
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """fn of every row: `(B, n) → (B, m)`."""
+        if self.direct:
+            return self.fn(rows)
+        return self._each(self.fn, rows)
+
+    def jacobian(self, rows: Tensor) -> Tensor:
+        """∂fn/∂s of every row: `(B, m, n)`."""
+        if not len(rows):
+            return rows.new_zeros(0, rows.shape[1], rows.shape[1])
+        size = max(1, CHUNK // max(1, rows.shape[1] ** 2))
+        return torch.cat([self._each(jacrev(self.fn), part) for part in rows.split(size)])
+
+    def _each(self, fn: Callable[[Tensor], Any], rows: Tensor) -> Tensor:
+        if not self.rowwise:
+            try:
+                return vmap(fn)(rows)
+            except RnnlabError:
+                raise
+            except RuntimeError:
+                self.rowwise = True
+        return torch.stack([fn(row) for row in rows])
+
+
+class Dynamics:
+    """The whole carried state of a model as one vector, and its update in float64.
+
+    Args:
+        model: a cell, Recur, Chain, adapted model, or what `as_cell` made of one.
+        owner: the name of the analysis, for messages.
+
+    Attributes:
+        n: how many numbers the state has.
+        units: their names.
+        device: where the model lies.
+
+    Raises:
+        RnnlabError: a model without state, or one that is random (dropout in training mode).
+    """
+
+    def __init__(self, model: Any, owner: str) -> None:
+        self.owner = owner
+        self.cell: ModelCell = as_cell(
+            model.model if isinstance(model, ModelCell) else model, dtype=F64
+        )
+        self.model: nn.Module = self.cell.model
+        self.n = self.cell.size
+        self.device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
+        self.direct = takes_batches(self.model)
+        self.whole = any(isinstance(m, nn.Embedding) for m in self.model.modules())
+        self.units: Units = tuple(
+            (name, unit)
+            for name in self.cell.names
+            for unit in range(self.cell.slices[name].stop - self.cell.slices[name].start)
+        )
+        if not self.n:
+            raise RnnlabError(f"{owner}: the state of {self.shown()} has no entries.")
+
+    def shown(self) -> str:
+        """The model for a message."""
+        return " ".join(repr(self.model).split())[:80]
+
+    # arguments
+
+    def inputs(self, x: Any) -> Inputs:
+        """One step's input as tensors; zeros if it is left out."""
+        if x is None:
+            return (self._zero_input(),)
+        return tuple(self._tensor(part) for part in (x if isinstance(x, tuple) else (x,)))
+
+    def _zero_input(self) -> Tensor:
+        if any(isinstance(m, Adapted) for m in self.model.modules()):
+            raise RnnlabError(
+                f"{self.owner}: x is needed for {self.shown()}, in the shape that the model takes "
+                "for one step."
+            )
+        for module in self.model.modules():
+            size = getattr(module, "input_size", None) or getattr(module, "in_features", None)
+            if isinstance(size, int):
+                return torch.zeros(size, dtype=F64, device=self.device)
+            if isinstance(module, nn.Embedding):
+                return torch.zeros((), dtype=torch.long, device=self.device)
+        return torch.zeros((), dtype=F64, device=self.device)
+
+    def _tensor(self, value: Any) -> Tensor:
+        try:
+            given = value if isinstance(value, Tensor) else torch.as_tensor(own(value))
+        except (TypeError, ValueError) as error:
+            raise RnnlabError(f"{self.owner}: x is not numeric: {describe(value)}.") from error
+        keep = self.whole and not given.is_floating_point()
+        return given.detach().to(self.device, given.dtype if keep else F64)
+
+    def sequence(self, xs: Any) -> tuple[Inputs, Any]:
+        """A sequence `(T, …)` as tensors with time first, and the state it starts from.
+
+        `xs` is an array, a list of steps, a tuple of arrays (several inputs), or a Trace, which
+        brings its initial state along.
+        """
+        state = None
+        if isinstance(xs, Trace):
+            trace = xs
+            state = {name: trace.initial[name] for name in self.cell.names if name in trace.initial}
+            names = ["x"] if "x" in trace else []
+            while f"x.{len(names)}" in trace:
+                names.append(f"x.{len(names)}")
+            if not names or set(state) != set(self.cell.names):
+                raise RnnlabError(
+                    f"{self.owner}: the trace must have 'x' and the states "
+                    f"{', '.join(self.cell.names)}; it has: {', '.join(trace)}."
+                )
+            xs = tuple(trace[name] for name in names)
+        if isinstance(xs, list) and all(isinstance(x, Tensor) for x in xs) and xs:
+            xs = torch.stack(xs)
+        given = tuple(self._tensor(part) for part in (xs if isinstance(xs, tuple) else (xs,)))
+        if any(not part.dim() for part in given) or len({len(part) for part in given}) > 1:
+            raise RnnlabError(
+                f"{self.owner}: xs must be a sequence (T, …) with time first; got "
+                f"{', '.join(str(tuple(part.shape)) for part in given)}."
+            )
+        if not len(given[0]):
+            raise RnnlabError(f"{self.owner}: xs is empty; give at least one step.")
+        return given, state
+
+    def vector(self, state: Any) -> Tensor:
+        """A state as a vector `(n,)`: a dictionary by name, a vector, or None for the initial."""
+        if state is None:
+            state = self.cell.initial_state()
+        if isinstance(state, Mapping):
+            given = {
+                name: value if isinstance(value, Tensor) else torch.as_tensor(own(value))
+                for name, value in state.items()
+            }
+            unknown = [name for name in given if name not in self.cell.names]
+            if unknown:
+                raise RnnlabError(
+                    f"{self.owner}: no state {unknown[0]!r}. "
+                    f"They are: {', '.join(self.cell.names)}."
+                )
+            found = self.cell.flat({k: v.detach().to(self.device) for k, v in given.items()})
+        else:
+            found = state if isinstance(state, Tensor) else torch.as_tensor(own(state))
+        found = found.detach().to(self.device, F64)
+        if tuple(found.shape) != (self.n,):
+            raise RnnlabError(
+                f"{self.owner}: one state is needed, a dictionary by name or a vector "
+                f"({self.n},); got shape {tuple(found.shape)}."
+            )
+        return found
+
+    # the map
+
+    def step(self, s: Tensor, xs: Inputs) -> tuple[Tensor, Any]:
+        """s' and y of one state `(n,)`."""
+        return self.cell.flat_step(s, *xs)
+
+    def field(self, xs: Inputs) -> Field:
+        """F(·, x) at a constant input."""
+        return Field(lambda s: self.call(self.cell, s, xs), self.direct)
+
+    def call(self, cell: ModelCell, s: Tensor, xs: Inputs) -> Tensor:
+        """The new state from s `(n,)`, or `(B, n)` for a model that takes batches."""
+        if s.dim() > 1:
+            xs = tuple(x.expand(len(s), *x.shape) for x in xs)
+        return cell.flat_step(s, *xs)[0]
+
+    def trajectory(self, s: Tensor, xs: Inputs) -> Tensor:
+        """The states `(T + 1, n)` from s on; cut off after the last finite one."""
+        rows = [s]
+        for t in range(len(xs[0])):
+            rows.append(self.step(rows[-1], tuple(part[t] for part in xs))[0])
+            if not bool(torch.isfinite(rows[-1]).all()):
+                rows.pop()
+                break
+        return torch.stack(rows)
+
+    def _random_state(self) -> Tensor:
+        """What changes if random numbers are drawn."""
+        if self.device.type == "cuda":
+            return torch.cat([torch.get_rng_state(), torch.cuda.get_rng_state(self.device)])
+        return torch.get_rng_state()
+
+    @contextmanager
+    def untouched(self, xs: Inputs) -> Iterator[None]:
+        """No gradients, random numbers of one's own; refuses a model that is itself random."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.no_grad(), torch.random.fork_rng(devices=devices):
+            s = self.vector(None)
+            drawn = self._random_state()
+            try:
+                first = self.step(s, xs)[0]
+            except RnnlabError:
+                raise
+            except Exception as error:
+                raise RnnlabError(
+                    f"{self.owner}: {self.shown()} failed on the input of shape "
+                    f"{', '.join(str(tuple(x.shape)) for x in xs)} with "
+                    f"{type(error).__name__}: {error}. x must have the shape of one step."
+                ) from error
+            if first.shape != s.shape:
+                raise RnnlabError(
+                    f"{self.owner}: one step of one row is needed; with x of shape "
+                    f"{', '.join(str(tuple(x.shape)) for x in xs)} the state becomes "
+                    f"{tuple(first.shape)}."
+                )
+            if not torch.equal(drawn, self._random_state()):
+                raise RnnlabError(
+                    f"{self.owner}: {self.shown()} draws random numbers in a step. Dropout in "
+                    "training mode? model.eval() switches it off."
+                )
+            yield
+
+
+def pushed(fn: Callable[..., Tensor], at: Inputs) -> Callable[..., Tensor]:
+    """The derivative of `fn` at `at` as a function of directions: `(δ, …) → J δ + …`.
+
+    By reverse mode twice, which every operator has: u ↦ Jᵀu is linear, and its transpose is J.
+
+    Example:
+        >>> push = pushed(lambda a, b: a * b, (torch.tensor([2.0]), torch.tensor([3.0])))
+        >>> push(torch.tensor([1.0]), torch.tensor([10.0]))
+        tensor([23.])
+    """
+    y, pull, *_ = vjp(fn, *at)
+    _, push, *_ = vjp(pull, torch.zeros_like(y))
+    return lambda *directions: push(directions)[0]
+
+
+_PLAIN = (Dense, nn.Linear, nn.Identity, nn.Dropout, nn.LayerNorm, nn.Tanh, nn.ReLU, nn.Sigmoid)
+
+
+def takes_batches(model: Any) -> bool:
+    """Whether a batch may simply be put in front of everything that the model computes."""
+    if type(model) in (Chain, Stacked):
+        return all(takes_batches(layer) for layer in model)
+    if type(model) is Recur:
+        return isinstance(model.cell, Cell)
+    return type(model) in _PLAIN
+
+
+def to_numpy(value: Tensor) -> np.ndarray:
+    """A tensor as an array of its own."""
+    return value.detach().cpu().numpy().copy()
+
+
+def own(value: Any) -> np.ndarray:
+    """A copy that torch takes: writable, its rows one after the other."""
+    return np.array(value, order="C")
+
+
+def check_whole(owner: str, **numbers: Any) -> None:
+    """Raise unless every number is whole and at least 1."""
+    for name, value in numbers.items():
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if not whole or value < 1:
+            raise RnnlabError(f"{owner}: {name} must be a whole number ≥ 1, got {value!r}.")
+
+
+def bar(total: int, what: str, progress: bool) -> Any:
+    """A tqdm bar, silent unless asked for."""
+    from tqdm.auto import tqdm
+
+    return tqdm(total=total, desc=what, disable=not progress)

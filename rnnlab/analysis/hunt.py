@@ -1,0 +1,184 @@
+"""Rounds of starts until nothing new is found and the index sum is right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnnlab.analysis.bounds import invariant_box
+from rnnlab.analysis.classify import index_sum
+from rnnlab.analysis.continua import Continuum, continua
+from rnnlab.analysis.dynamics import F64, Dynamics, Inputs, bar, own
+from rnnlab.analysis.gap import Gaps
+from rnnlab.analysis.search import Search
+from rnnlab.cells.base import describe
+from rnnlab.errors import RnnlabError
+from rnnlab.trace import Trace
+
+REACH = 2.0
+"""Half the width of the box to search in, at least, for a state without a known bound."""
+
+
+@dataclass
+class Found:
+    """What a search left."""
+
+    points: Tensor
+    radius: Tensor
+    dimension: Tensor
+    degenerate: Tensor
+    members: list[tuple[int, Tensor]]
+    """States on each continuum, by its place in `points`."""
+    complete: bool | None
+    index_sum: int | None
+    search: Search
+    failed: list[str]
+
+
+def hunt(
+    d: Dynamics,
+    gaps: Gaps,
+    inputs: Inputs,
+    *,
+    starts: Any,
+    radius: float | None,
+    rounds: int,
+    seed: int,
+    progress: bool,
+) -> Found:
+    """Search for all zeros of `gaps.residual`."""
+    count, given = _starts(d, starts)
+    lower, upper = (b.to(d.device) for b in invariant_box(d.model, inputs))
+    bounded = bool((torch.isfinite(lower) & torch.isfinite(upper)).all())
+    visited, lost = _visited(d, inputs, lower, upper, seed)
+    near, far = _box(lower, upper, visited, radius)
+    margin = 10.0 if radius is None else 1.0
+    search = Search(gaps.residual, lower, upper, near, far, margin, seed)
+    failed = []
+    if lost:
+        failed.append("The model's state is not finite after the first step at this input.")
+    first = [given, *([visited[:: max(1, len(visited) // 128)]] if len(visited) else [])]
+    quiet, total = 0, None
+    with bar(rounds, d.owner, progress) as ticks:
+        for turn in range(rounds if not lost else 1):
+            if turn == 0:
+                fresh = torch.cat(
+                    [*first, search.around(torch.cat(first), count // 4), search.box(count)]
+                )
+            else:
+                fresh = torch.cat([search.box(count // 2), search.relatives(count // 2)])
+            quiet = 0 if search.add(fresh) else quiet + 1
+            ticks.update()
+            ticks.set_postfix(points=len(search.points), refresh=False)
+            if quiet < 2:
+                continue
+            decidable = bounded and not len(search.flat)
+            total = index_sum(gaps, search.points) if decidable else None
+            if total in (None, 1):
+                break
+    if quiet < 2 and rounds > 1 and not lost:
+        failed.append(
+            f"New points were still being found after {search.starts:,} starts; more rounds may "
+            "find more."
+        )
+    sets = continua(search)
+    if bounded and not sets:
+        total = index_sum(gaps, search.points)
+    complete = None if not bounded or sets else total == 1
+    if complete is False:
+        failed.append(
+            f"The index sum is {total:+d} where +1 is certain: a point is missing, or the state "
+            "leaves its bounds."
+        )
+    return _found(search, sets, complete, None if complete is None else total, failed)
+
+
+def _found(
+    search: Search,
+    sets: list[Continuum],
+    complete: bool | None,
+    total: int | None,
+    failed: list[str],
+) -> Found:
+    isolated = len(search.points)
+    points = torch.cat([search.points, *(c.point.unsqueeze(0) for c in sets)])
+    radius = torch.cat([search.radius, search.radius.new_tensor([c.radius for c in sets])])
+    dimension = torch.tensor([0] * isolated + [c.dimension for c in sets], dtype=torch.long)
+    degenerate = torch.tensor([False] * isolated + [True] * len(sets))
+    members = [(isolated + k, c.members) for k, c in enumerate(sets) if c.dimension]
+    return Found(points, radius, dimension, degenerate, members, complete, total, search, failed)
+
+
+def _starts(d: Dynamics, starts: Any) -> tuple[int, Tensor]:
+    """How many starts a round has, and those that were given."""
+    count = next(many for most, many in _COUNTS if d.n <= most)
+    none = torch.zeros(0, d.n, dtype=F64, device=d.device)
+    if starts is None:
+        return count, none
+    if isinstance(starts, (int, np.integer)) and not isinstance(starts, bool):
+        if starts < 1:
+            raise RnnlabError(f"{d.owner}: starts must be at least 1, got {starts}.")
+        return int(starts), none
+    if isinstance(starts, Trace):
+        trace = starts
+        missing = [name for name in d.cell.names if name not in trace]
+        if missing:
+            raise RnnlabError(f"{d.owner}: the trace of starts has no state {missing[0]!r}.")
+        states = {name: torch.as_tensor(own(trace[name])) for name in d.cell.names}
+        given = d.cell.flat(states).reshape(-1, d.n)
+    else:
+        given = starts.detach() if isinstance(starts, Tensor) else torch.as_tensor(own(starts))
+        given = torch.atleast_2d(given)
+    if given.dim() != 2 or given.shape[1] != d.n:
+        raise RnnlabError(
+            f"{d.owner}: starts must be states (M, {d.n}), a Trace, or how many to draw; "
+            f"got {describe(given)}."
+        )
+    return count, given.to(d.device, F64)
+
+
+_COUNTS = ((16, 768), (64, 256), (200, 96), (10**9, 32))
+"""Starts a round, by the size of the state up to which they hold."""
+
+
+def _visited(
+    d: Dynamics, inputs: Inputs, lower: Tensor, upper: Tensor, seed: int
+) -> tuple[Tensor, bool]:
+    """States on trajectories from the initial state and from random ones."""
+    generator = torch.Generator().manual_seed(seed + 1)
+    noise = torch.randn(15, d.n, generator=generator, dtype=F64).to(d.device)
+    first = d.vector(None).unsqueeze(0)
+    s = torch.cat([first, (first + noise).clamp(lower, upper)])
+    field, rows = d.field(inputs), []
+    lost = False
+    for step in range(60):
+        s = field(s)
+        s = s[torch.isfinite(s).all(dim=1) & (s.abs().amax(dim=1) < 1e6)]
+        if not len(s):
+            lost = step == 0
+            break
+        rows.append(s)
+    return (torch.cat(rows) if rows else s), lost
+
+
+def _box(
+    lower: Tensor, upper: Tensor, visited: Tensor, radius: float | None
+) -> tuple[Tensor, Tensor]:
+    """The finite box to draw starts from."""
+    reach = torch.full_like(upper, REACH)
+    if len(visited):
+        reach = torch.maximum(reach, 2 * visited.abs().quantile(0.9, dim=0))
+    if radius is not None:
+        if not radius > 0:
+            raise RnnlabError(f"fixed_points: radius must be positive, got {radius!r}.")
+        open_ = ~(torch.isfinite(lower) & torch.isfinite(upper))
+        reach = torch.where(open_, torch.full_like(reach, float(radius)), reach)
+    wide = (upper - lower) > 10 * reach
+    return (
+        torch.where(wide, torch.maximum(lower, -reach), lower),
+        torch.where(wide, torch.minimum(upper, reach), upper),
+    )

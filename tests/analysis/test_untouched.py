@@ -1,0 +1,177 @@
+"""No analysis leaves a mark on the model or on the global random state."""
+
+from __future__ import annotations
+
+import inspect
+import random
+
+import numpy as np
+import pytest
+import torch
+
+import rnnlab as rl
+from rnnlab import analysis
+from rnnlab.derive import derive
+from tests.analysis.helpers import inputs, varied
+
+F64 = torch.float64
+PLANE = (("0.h", 0), ("0.h", 1))
+XS = inputs(8, 2)
+
+CALLS = {
+    "jacobian": lambda m: analysis.jacobian(m),
+    "fixed_points": lambda m: analysis.fixed_points(m, starts=6, rounds=1),
+    "cycles": lambda m: analysis.cycles(m, period=2, starts=6, rounds=1),
+    "flow": lambda m: analysis.flow(m, PLANE, grid=3),
+    "basins": lambda m: analysis.basins(m, PLANE, grid=3, steps=20),
+    "lyapunov": lambda m: analysis.lyapunov(m, XS),
+    "attribution": lambda m: analysis.attribution(m, XS, 0, "integrated", points=4),
+    "memory": lambda m: analysis.memory(m, XS),
+}
+OF_TRACES = ("pca", "saturation", "timescales", "waterfall", "divergence")
+
+
+def model():
+    net = varied(
+        rl.Chain(
+            rl.LSTM(2, 3, dtype=F64),
+            torch.nn.Dropout(0.5),
+            rl.GRU(3, 2, dtype=F64),
+            rl.Dense(2, 1, dtype=F64),
+        )
+    ).eval()
+    net[2].train()  # modes may be mixed
+    net[0].cell.weight_ih.requires_grad_(False)
+    net[3].weight.grad = torch.ones_like(net[3].weight)
+    net.register_forward_hook(lambda module, args, y: None)
+    net[0].register_forward_pre_hook(lambda module, args: None)
+    net(torch.ones(2, dtype=F64))  # a running state with a graph behind it
+    return net
+
+
+def marks(net):
+    """Everything that could be touched: values, versions, flags, modes, hooks, states."""
+    found = []
+    for name, weight in net.named_parameters():
+        grad = None if weight.grad is None else weight.grad.clone()
+        found += [name, id(weight), weight.detach().clone(), weight._version, weight.requires_grad]
+        found += [grad, weight.grad_fn]
+    for name, module in net.named_modules():
+        found += [name, id(module), module.training, sorted(module.__dict__)]
+        found += [dict(module._forward_hooks), dict(module._forward_pre_hooks)]
+        found += [dict(module._backward_hooks)]
+    for name, state in rl.states(net).items():
+        found += [name, id(state), state.detach().clone(), state.requires_grad, state.grad_fn]
+    return found
+
+
+def same(a, b):
+    return all(torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y for x, y in zip(a, b))  # noqa: B905
+
+
+def global_state():
+    return (
+        torch.get_rng_state(),
+        str(np.random.get_state()),
+        random.getstate(),
+        torch.is_grad_enabled(),
+        torch.get_default_dtype(),
+        torch.get_num_threads(),
+    )
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_untouched(name):
+    net = model()
+    before, world = marks(net), global_state()
+    result = CALLS[name](net)
+    assert same(before, marks(net))
+    assert same(world, global_state())
+    assert type(result).__name__.lower() == name.replace("_", "")
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_the_same_for_the_same_seed(name):
+    one, two = (CALLS[name](model()) for _ in range(2))
+    assert repr(one) == repr(two)
+    for field in one.axes:
+        a, b = getattr(one, field), getattr(two, field)
+        if isinstance(a, np.ndarray):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", OF_TRACES)
+def test_traces_and_sessions_are_untouched(name):
+    net = model()
+    session = rl.Session(net)
+    session.run(torch.as_tensor(XS))
+    session.rewind(3)
+    session.poke("0.h", 0, 0.2)
+    session.refeed()
+    trace = derive(net, session.trace("main"))
+    arrays = {key: np.array(trace[key]) for key in trace}
+    before, world = marks(net), global_state()
+    log = len(session.log)
+    if name == "divergence":
+        analysis.divergence(session, "main", session.branch_name)
+    elif name == "waterfall":
+        analysis.waterfall(trace, "0.c", 0, 4)
+    else:
+        getattr(analysis, name)(trace)
+    assert same(before, marks(net))
+    assert same(world, global_state())
+    assert len(session.log) == log
+    for key, values in arrays.items():
+        np.testing.assert_array_equal(trace[key], values)
+
+
+def test_every_function_is_covered():
+    public = {name for name in analysis.__all__ if inspect.isfunction(getattr(analysis, name))}
+    assert public == {*CALLS, *OF_TRACES}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_random_model_is_refused(name):
+    net = model()
+    net[1].train()
+    with pytest.raises(rl.RnnlabError, match=f"^{name}: .* draws random numbers in a step"):
+        CALLS[name](net)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_float32_model_is_analysed_in_float64(name):
+    net = model().float()
+    result = CALLS[name](net)
+    for field in result.axes:
+        value = getattr(result, field)
+        if isinstance(value, np.ndarray) and value.dtype.kind in "fc":
+            assert value.dtype in (np.float64, np.complex128), field
+    assert next(net.parameters()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_gradients_off_and_inference_mode(name):
+    net = model()
+    want = repr(CALLS[name](net))
+    with torch.no_grad():
+        assert repr(CALLS[name](net)) == want
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_progress_bar_is_silent_unless_asked_for(name, capfd):
+    CALLS[name](model())
+    assert capfd.readouterr().err == ""
+
+
+def test_a_bar_when_asked_for(capfd):
+    analysis.lyapunov(model(), XS, progress=True)
+    assert "lyapunov" in capfd.readouterr().err
+
+
+def test_as_cell_results_are_taken():
+    net = model()
+    cell = rl.functional.as_cell(net)
+    np.testing.assert_array_equal(analysis.jacobian(cell).matrix, analysis.jacobian(net).matrix)
+    world = marks(net)
+    analysis.fixed_points(cell, starts=10, rounds=1)
+    assert same(world, marks(net))
