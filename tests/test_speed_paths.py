@@ -9,6 +9,7 @@ import threading
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import rnnlab as rl
 from rnnlab import Recur, RnnlabError
@@ -196,6 +197,15 @@ def test_a_gradient_is_never_lost(kind, taken):
 
 
 @KINDS
+def test_a_gradient_in_the_state_alone_is_not_lost(kind, taken):
+    m, xs = make(kind, train_init=False).requires_grad_(False), inputs(B)
+    follow(m, xs[:3])
+    first = parts(m.state)[0].requires_grad_()
+    assert torch.autograd.grad(m(xs[3]).sum(), first)[0].any()
+    assert taken == [True, True, False]
+
+
+@KINDS
 def test_states_that_were_put_in_are_used(kind, taken):
     m, xs = make(kind), inputs(B)
     follow(m, xs[:3])
@@ -330,7 +340,23 @@ class TestOthersAtWork:
         close(y, written(cell, state, xs[3])[1], 1e-12)
         follow(m, xs[4:])
 
-    def test_transforms(self):
+    @pytest.mark.filterwarnings("ignore:There is a performance drop")  # the fused step has no rule
+    def test_vmap(self, taken):
+        m, xs = make(CELLS[2]), inputs(B)
+        with torch.no_grad():
+            follow(m, xs[:3])
+            h = m.state
+
+            def run(x):
+                m.state, m.__dict__["_fast"].state = h, h
+                return m(x)
+
+            got = torch.func.vmap(run)(xs)
+        assert not any(taken[2:])
+        for x, y in zip(xs, got, strict=True):
+            close(y, written(m.cell, h, x)[1], 1e-12)
+
+    def test_transforms(self, taken):
         m, xs = make(CELLS[2]), inputs(B)
         cell = rl.RNNCell(I, H, dtype=F64)
         cell.load_state_dict(m.cell.state_dict())
@@ -348,8 +374,9 @@ class TestOthersAtWork:
             lambda x: cell.update(cell.update(h, cell.project(x))[0], cell.project(x))[1]
         )(xs[3])
         close(got, want.detach(), 1e-12)
+        assert not any(taken[2:])
 
-    def test_forward_mode_differentiation(self):
+    def test_forward_mode_differentiation(self, taken):
         from torch.autograd import forward_ad
 
         m, xs = make(CELLS[2]), inputs(B)
@@ -360,6 +387,7 @@ class TestOthersAtWork:
             got = forward_ad.unpack_dual(m(x)).tangent
             want = forward_ad.unpack_dual(m.cell.update(h, m.cell.project(x))[1]).tangent
         close(got, want, 1e-12)
+        assert not taken[-1]
 
     def test_autocast(self, taken):
         m, xs = make(CELLS[0], dtype=torch.float32), inputs(B, dtype=torch.float32)
@@ -381,14 +409,19 @@ class TestOthersAtWork:
         follow(m, xs)
         assert taken.count(True) == len(taken)
 
-    def test_dispatch_modes_see_the_usual_operations(self, taken):
-        from torch.utils.flop_counter import FlopCounterMode
+    def test_dispatch_modes(self, taken):
+        """A mode that records what is done, or replaces it, finds memory of one call only."""
 
-        m, xs = make(CELLS[0]), inputs(B)
+        class Doubling(TorchDispatchMode):
+            def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+                result = func(*args, **(kwargs or {}))
+                return 2 * result if func is torch.ops.aten.tanh.default else result
+
+        m, xs = make(CELLS[2]), inputs(B)
         follow(m, xs[:3])
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            m(xs[3])
-        assert counter.get_total_flops() == 2 * B * 4 * H * (I + H)
+        want = 2 * written(m.cell, m.state, xs[3])[1]
+        with Doubling(), torch.no_grad():
+            close(m(xs[3]), want, 1e-12)
         assert not taken[-1]
 
     def test_sparse_input(self):
