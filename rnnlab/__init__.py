@@ -34,7 +34,6 @@ from rnnlab.cells import (
 )
 from rnnlab.derive import derive
 from rnnlab.errors import RnnlabError
-from rnnlab.files import load, save
 from rnnlab.functional import as_cell
 from rnnlab.graphs import graphed
 from rnnlab.layers import (
@@ -71,6 +70,8 @@ _LAZY = {
     "Explorer": "rnnlab.widgets",
     "analysis": "rnnlab.analysis",
     "explore": "rnnlab.widgets",
+    "load": "rnnlab.files",
+    "save": "rnnlab.files",
     "plots": "rnnlab.plots",
     "widgets": "rnnlab.widgets",
     "zoo": "rnnlab.zoo",
@@ -150,12 +151,10 @@ __all__ = [
     "find",
     "graphed",
     "identity",
-    "load",
     "load_states",
     "match",
     "replay",
     "reset",
-    "save",
     "states",
     "unroll",
 ]
