@@ -5,6 +5,7 @@ try:
 except ImportError as error:
     raise ImportError('rnnlab.widgets needs the lab extra: pip install "rnnlab[lab]"') from error
 
-from rnnlab.widgets.explorer import Explorer, explore
+from rnnlab.widgets.explorer import Explorer
+from rnnlab.widgets.opening import explore
 
 __all__ = ["Explorer", "explore"]

@@ -10,7 +10,8 @@ from typing import Any
 
 from rnnlab import zoo
 from rnnlab.errors import RnnlabError
-from rnnlab.widgets.explorer import Explorer, explore
+from rnnlab.widgets.explorer import Explorer
+from rnnlab.widgets.opening import explore
 from rnnlab.widgets.server import FOLDER, MODEL
 
 

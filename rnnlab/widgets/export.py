@@ -18,11 +18,10 @@ import numpy as np
 from rnnlab.errors import RnnlabError
 from rnnlab.widgets.insight import ORDERS, order, plane
 from rnnlab.widgets.lanes import Lane, values
+from rnnlab.widgets.module import STATIC, module
 
 if TYPE_CHECKING:
     from rnnlab.widgets.explorer import Explorer
-
-STATIC = Path(__file__).parent / "static"
 
 EXACT = 65_536
 """Numbers up to which a page keeps all of them exactly; beyond, each takes a byte."""
@@ -68,8 +67,6 @@ def write(path: str | os.PathLike[str], content: bytes, caller: str) -> Path:
 
 def page(explorer: Explorer, branches: Sequence[str] | None = None) -> str:
     """The text of the page that `to_html` writes."""
-    from rnnlab.widgets.explorer import module
-
     session = explorer.session
     current = session.branch_name
     if branches is None:

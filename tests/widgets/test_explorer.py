@@ -8,7 +8,7 @@ import torch
 
 import rnnlab as rl
 from rnnlab.widgets import wire
-from rnnlab.widgets.explorer import module
+from rnnlab.widgets.module import module
 
 XS = np.linspace(-1, 1, 36).reshape(12, 3)
 

@@ -17,8 +17,8 @@ from PIL import Image
 
 import rnnlab as rl
 from rnnlab.widgets import picture, still
-from rnnlab.widgets.explorer import STATIC
 from rnnlab.widgets.export import EXACT
+from rnnlab.widgets.module import STATIC
 
 XS = np.linspace(-1, 1, 36).reshape(12, 3)
 

@@ -1,0 +1,37 @@
+"""The explorer's page side as one text: a self-contained ES module and its style sheet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+STATIC = Path(__file__).parent / "static"
+
+PARTS = (
+    "colors.js",
+    "store.js",
+    "dom.js",
+    "link.js",
+    "stateview.js",
+    "lines.js",
+    "pointer.js",
+    "sidebar.js",
+    "compare.js",
+    "trajectory.js",
+    "transport.js",
+    "inputs.js",
+    "explorer.js",
+)
+"""The files of the module, each before those that use it."""
+
+
+def module(parts: Sequence[str] = PARTS) -> str:
+    """One self-contained ES module from several files: their imports of each other are dropped."""
+    texts = [(STATIC / name).read_text(encoding="utf-8") for name in parts]
+    return "\n".join(re.sub(r"^import .*?;\n", "", text, flags=re.MULTILINE) for text in texts)
+
+
+def style() -> str:
+    """The style sheet of the explorer."""
+    return (STATIC / "explorer.css").read_text(encoding="utf-8")
