@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+# One thread each for the tests that run side by side and for the kernels that they start: threads
+# that wait for each other on busy cores make small models several times slower. Read by torch when
+# it is imported, so it is set here first.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
