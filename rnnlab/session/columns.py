@@ -14,8 +14,8 @@ from rnnlab.errors import RnnlabError
 PENDING = 256
 """Rows kept as they came before they are copied into an array together."""
 
-MERGED = 4096
-"""Chunks longer than this are left alone."""
+MERGED = 1 << 25
+"""Chunks of more bytes than this are left alone."""
 
 
 class Column:
@@ -38,6 +38,7 @@ class Column:
         self._stored = 0
         self._pending: list[Any] = []
         self.like = like
+        self.pyramid: Any = None  # what `tiles` keeps about the rows
 
     def __len__(self) -> int:
         return self._stored + len(self._pending)
@@ -45,7 +46,8 @@ class Column:
     @property
     def nbytes(self) -> int:
         """Bytes held in arrays (rows still gathered are not counted)."""
-        return sum(chunk.nbytes for chunk in self._chunks)
+        extra = self.pyramid.nbytes if self.pyramid is not None else 0
+        return sum(chunk.nbytes for chunk in self._chunks) + extra
 
     def append(self, value: Any) -> None:
         """Add a row. A tensor is kept, not copied: the caller must not change it in place."""
@@ -71,6 +73,8 @@ class Column:
     def cut(self, length: int) -> list[np.ndarray]:
         """Forget all rows from `length` on, and return them for `paste`."""
         self._flush()
+        if self.pyramid is not None:
+            self.pyramid.cut(length)
         cut: list[np.ndarray] = []
         while self._chunks and self._starts[-1] + len(self._chunks[-1]) > length:
             keep = max(0, length - self._starts[-1])
@@ -117,6 +121,23 @@ class Column:
         rows.flags.writeable = False
         return rows
 
+    def take(self, rows: np.ndarray, units: slice | None = None) -> np.ndarray:
+        """Many single rows, or a part of the last axis of each: `(…, units)` for rows `(…)`."""
+        self._flush()
+        part = (...,) if units is None else (..., units)
+        where = np.searchsorted(self._starts, rows.ravel(), side="right") - 1
+        chunks = np.unique(where)
+        if len(chunks) == 1:
+            return self._chunks[chunks[0]][part][rows - self._starts[chunks[0]]]
+        taken = np.empty(
+            (rows.size, *self._chunks[0][part].shape[1:]),
+            np.result_type(*(self._chunks[at] for at in chunks)),
+        )
+        for at in chunks:
+            here = np.flatnonzero(where == at)
+            taken[here] = self._chunks[at][part][rows.flat[here] - self._starts[at]]
+        return taken.reshape(*rows.shape, *taken.shape[1:])
+
     def row(self, index: int) -> Any:
         """One row as it was given: a tensor of the same dtype on the same device, or a number."""
         if index >= self._stored:
@@ -153,7 +174,8 @@ class Column:
         # to right like the digits of a number: few chunks, little copying, no spare memory
         while (
             len(self._chunks) > 1
-            and len(self._chunks[-2]) <= len(self._chunks[-1]) <= MERGED
+            and len(self._chunks[-2]) <= len(self._chunks[-1])
+            and self._chunks[-1].nbytes <= MERGED
             and self._chunks[-2].dtype == self._chunks[-1].dtype
         ):
             last = self._chunks.pop()

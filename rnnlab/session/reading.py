@@ -12,6 +12,8 @@ from rnnlab.session.columns import as_numpy
 from rnnlab.session.commands import Edit
 from rnnlab.session.editing import Editing, _by_name
 from rnnlab.session.layout import _own
+from rnnlab.session.tiles import tiles
+from rnnlab.session.timeline import Branch
 from rnnlab.trace import Trace
 
 
@@ -109,18 +111,67 @@ class Reading(Editing):
     ) -> np.ndarray:
         """Rows of one recorded array for the steps start + 1 … stop, without touching the rest."""
         with self._lock:
-            line = self._find(branch)
-            if line.layout is None or name not in line.layout.slots:
-                known = ", ".join(line.layout.names) if line.layout else "nothing yet"
-                raise RnnlabError(f"Session: {name!r} is not recorded; there is: {known}.")
-            length = len(line)
-            stop = length if stop is None else stop
-            if not 0 <= start <= stop <= length:
-                raise RnnlabError(
-                    f"Session: there are steps 0 to {length} on {line.name!r}, "
-                    f"not {start} to {stop}."
-                )
+            line, stop = self._between(name, start, stop, branch)
             return line.read(name, start, stop)
+
+    def tiles(
+        self,
+        name: str,
+        start: int = 0,
+        stop: int | None = None,
+        buckets: int = 1000,
+        branch: str | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The least and the largest value of each unit in each of so many buckets of steps.
+
+        Bucket i of n holds the steps start + 1 + ⌊i (stop − start) / n⌋ … start + ⌊(i + 1)
+        (stop − start) / n⌋; n is `buckets`, or the number of steps if that is smaller. NaN is
+        passed over; where there is nothing else, the result is NaN.
+
+        The first call goes through the whole recording. What it keeps (about 2/15 of its bytes)
+        grows with the recording, so that later calls look at some dozens of rows a bucket only.
+
+        Args:
+            name: a recorded array.
+            start, stop: the steps start + 1 … stop, as for `read`.
+            buckets: how many at most: the width of the view in pixels.
+            branch: the branch; the current one if left out.
+
+        Returns:
+            Two arrays `(n, …)`, with the rest as in a row of `read`.
+
+        Raises:
+            RnnlabError: an array or steps that are not there, no bucket, complex numbers.
+
+        Example:
+            >>> import rnnlab as rl
+            >>> s = rl.Session(rl.Recur(lambda h, x: (h + x, h), 0.0))
+            >>> ys = s.run([1, 1, -3, 1, 1, 4])
+            >>> lows, highs = s.tiles("h", buckets=2)
+            >>> lows.tolist(), highs.tolist()
+            ([-1.0, 0.0], [2.0, 5.0])
+        """
+        if isinstance(buckets, bool) or not isinstance(buckets, (int, np.integer)) or buckets < 1:
+            raise RnnlabError(f"Session: buckets must be a whole number ≥ 1, got {buckets!r}.")
+        with self._lock:
+            line, stop = self._between(name, start, stop, branch)
+            return tiles(line, name, start, stop, int(buckets))
+
+    def _between(
+        self, name: str, start: int, stop: int | None, branch: str | None
+    ) -> tuple[Branch, int]:
+        """The branch, and the last of its steps start + 1 … stop, if these are recorded."""
+        line = self._find(branch)
+        if line.layout is None or name not in line.layout.slots:
+            known = ", ".join(line.layout.names) if line.layout else "nothing yet"
+            raise RnnlabError(f"Session: {name!r} is not recorded; there is: {known}.")
+        length = len(line)
+        stop = length if stop is None else stop
+        if not 0 <= start <= stop <= length:
+            raise RnnlabError(
+                f"Session: there are steps 0 to {length} on {line.name!r}, not {start} to {stop}."
+            )
+        return line, stop
 
     def trace(self, branch: str | None = None) -> Trace:
         """The recording of a whole branch (the current one if none is named)."""

@@ -12,7 +12,7 @@ from rnnlab.session.columns import Column, as_numpy
 @pytest.fixture
 def small(monkeypatch):
     monkeypatch.setattr(columns, "PENDING", 4)
-    monkeypatch.setattr(columns, "MERGED", 16)
+    monkeypatch.setattr(columns, "MERGED", 128)
 
 
 def row(t: int) -> torch.Tensor:
@@ -37,6 +37,14 @@ def test_rows_come_back(small, count):
     for t in range(count):
         assert torch.equal(column.row(t), row(t)), t
     assert column.read(0, count).tolist() == want(0, count)
+
+
+def test_single_rows(small):
+    column = filled(37)
+    rows = np.array([[0, 36], [15, 16], [3, 3]])
+    assert column.take(rows).tolist() == [[want(t, t + 1)[0] for t in pair] for pair in rows]
+    assert column.take(rows, slice(1, 2)).shape == (3, 2, 1)
+    assert column.take(rows[1], slice(1, 2)).tolist() == [[-15.5], [-16.5]]
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 0), (0, 5), (3, 4), (7, 30), (29, 37), (37, 37)])
