@@ -88,6 +88,15 @@ def test_any_history(data):
                     check(s, name, start, s.length(branch), data.draw(st.integers(1, 9)), branch)
 
 
+def test_what_was_undone_is_forgotten():
+    s = long(40)
+    s.run(torch.ones(40, 2))
+    check(s, "h", 0, 80, 2)
+    s.undo()
+    s.run(-torch.ones(40, 2))
+    check(s, "h", 0, 80, 2)
+
+
 def test_nan_is_passed_over():
     s = Session(rl.Recur(lambda h, x: (x, x), torch.zeros(2)), allow_nonfinite=True)
     rows = torch.arange(80.0).reshape(40, 2)
