@@ -191,40 +191,59 @@ def gates(settings: Settings) -> Iterator[Row]:
 
 
 def sessions(settings: Settings) -> Iterator[Row]:
-    """A session, which records everything, beside torch.nn, which records nothing."""
-    size, length = (8, 64) if settings.quick else (64, 2048)
-    x, xs, zero = torch.randn(size), torch.randn(length, size), torch.zeros(size)
-    session, cell, other = Session(Recur(LSTMCell(size, size))), nn.LSTMCell(size, size), None
-    state = (zero, zero)
-
-    def step() -> None:
-        nonlocal state
-        state = cell(x, state)
-
-    other = nn.LSTM(size, size)
-
-    def run() -> None:
-        Session(Recur(fresh)).run(xs, progress=False)
-
-    fresh = LSTMCell(size, size)
+    """A session, which records everything, beside the model alone, which records nothing."""
     section = "Session, everything recorded"
+    size, length = (8, 64) if settings.quick else (64, 2048)
+    for kind in FUSED:
+        cell, x = _built(kind, size), torch.randn(size)
+        session, bare = Session(Recur(cell)), Recur(cell)
+        with torch.no_grad():
+            yield compare(
+                section,
+                f"Session.step, {kind.__name__} {size}",
+                "Recur, nothing recorded",
+                partial(session.step, x),
+                partial(bare, x),
+                rounds=settings.rounds,
+                target=2.0,
+            )
+    cell, other, xs = LSTMCell(size, size), nn.LSTM(size, size), torch.randn(length, size)
     with torch.no_grad():
-        yield compare(
-            section,
-            f"Session.step, LSTMCell {size}",
-            "nn.LSTMCell, nothing recorded",
-            lambda: session.step(x),
-            step,
-            rounds=settings.rounds,
-        )
         yield compare(
             section,
             f"Session(…).run, LSTMCell {size}, T {length}",
             "nn.LSTM, nothing recorded",
-            run,
+            lambda: _ran(cell, xs),
             lambda: other(xs),
             rounds=settings.few,
+            target=2.0,
         )
+    yield compare(
+        section,
+        f"Session.rewind, LSTMCell {size}, {length} steps recorded",
+        f"the same, {length // 32} steps recorded",
+        _there_and_back(_ran(cell, xs)),
+        _there_and_back(_ran(cell, xs[: length // 32])),
+        rounds=settings.few,
+        target=1.5,
+    )
+
+
+def _ran(cell: Cell, xs: Tensor) -> Session:
+    session = Session(Recur(cell))
+    session.run(xs, progress=False)
+    return session
+
+
+def _there_and_back(session: Session) -> Callable[[], object]:
+    """Going to the middle of the recording and to its end."""
+    length = session.length()
+
+    def rewound() -> None:
+        session.rewind(length // 2)
+        session.rewind(length)
+
+    return rewound
 
 
 def gpu(settings: Settings) -> Iterator[Row]:

@@ -14,7 +14,10 @@ from rnnlab.errors import RnnlabError
 PENDING = 256
 """Rows kept as they came before they are copied into an array together."""
 
-MERGED = 1 << 25
+FAN = 15
+"""So many chunks of about one size, or smaller, are joined with the next of that size."""
+
+MERGED = 1 << 23
 """Chunks of more bytes than this are left alone."""
 
 
@@ -36,12 +39,13 @@ class Column:
         self._chunks: list[np.ndarray] = []
         self._starts: list[int] = []
         self._stored = 0
-        self._pending: list[Any] = []
+        self.pending: list[Any] = []
         self.like = like
         self.pyramid: Any = None  # what `tiles` keeps about the rows
+        self.blanks: Any = None  # memory for rows to come
 
     def __len__(self) -> int:
-        return self._stored + len(self._pending)
+        return self._stored + len(self.pending)
 
     @property
     def nbytes(self) -> int:
@@ -53,13 +57,13 @@ class Column:
         """Add a row. A tensor is kept, not copied: the caller must not change it in place."""
         if not isinstance(value, Tensor):
             check_recordable(value)
-            if self._pending and type(value) is not type(self._pending[-1]):
-                self._flush()  # 1 and 1.0 are kept apart, each in an array of its kind
+            if self.pending and type(value) is not type(self.pending[-1]):
+                self.flush()  # 1 and 1.0 are kept apart, each in an array of its kind
         if self.like is None:
             self.like = value
-        self._pending.append(value)
-        if len(self._pending) >= PENDING:
-            self._flush()
+        self.pending.append(value)
+        if len(self.pending) >= PENDING:
+            self.flush()
 
     def extend(self, rows: Tensor) -> None:
         """Add many rows at once; the tensor `(n, …)` must not be changed afterwards."""
@@ -67,12 +71,12 @@ class Column:
             return
         if self.like is None:
             self.like = rows[0]
-        self._flush()
+        self.flush()
         self._store(as_numpy(rows))
 
     def cut(self, length: int) -> list[np.ndarray]:
         """Forget all rows from `length` on, and return them for `paste`."""
-        self._flush()
+        self.flush()
         if self.pyramid is not None:
             self.pyramid.cut(length)
         cut: list[np.ndarray] = []
@@ -89,13 +93,13 @@ class Column:
 
     def paste(self, pieces: list[np.ndarray]) -> None:
         """Put rows that `cut` returned, or that were saved, at the end."""
-        self._flush()
+        self.flush()
         for rows in pieces:
             self._store(rows)
 
     def pieces(self) -> list[np.ndarray]:
         """Everything, in as many arrays as there are kinds of numbers."""
-        self._flush()
+        self.flush()
         found: list[list[np.ndarray]] = []
         for chunk in self._chunks:
             if found and found[-1][0].dtype == chunk.dtype:
@@ -106,7 +110,7 @@ class Column:
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Rows start … stop as one array."""
-        self._flush()
+        self.flush()
         first = max(0, bisect_right(self._starts, start) - 1)
         parts: list[np.ndarray] = []
         for begin, chunk in zip(self._starts[first:], self._chunks[first:], strict=True):
@@ -123,7 +127,7 @@ class Column:
 
     def take(self, rows: np.ndarray, units: slice | None = None) -> np.ndarray:
         """Many single rows, or a part of the last axis of each: `(…, units)` for rows `(…)`."""
-        self._flush()
+        self.flush()
         part = (...,) if units is None else (..., units)
         where = np.searchsorted(self._starts, rows.ravel(), side="right") - 1
         chunks = np.unique(where)
@@ -141,7 +145,7 @@ class Column:
     def row(self, index: int) -> Any:
         """One row as it was given: a tensor of the same dtype on the same device, or a number."""
         if index >= self._stored:
-            return self._pending[index - self._stored]
+            return self.pending[index - self._stored]
         at = bisect_right(self._starts, index) - 1
         value = self._chunks[at][index - self._starts[at]]
         like = self.like
@@ -154,15 +158,16 @@ class Column:
             return as_numpy(torch.empty((0, *self.like.shape), dtype=self.like.dtype))
         return np.empty((0,), np.float64)
 
-    def _flush(self) -> None:
-        if not self._pending:
+    def flush(self) -> None:
+        """Copy the rows that are kept as they came into an array."""
+        if not self.pending:
             return
         if isinstance(self.like, Tensor):
-            rows = as_numpy(torch.stack(self._pending))
+            rows = as_numpy(torch.stack(self.pending))
         else:
-            rows = np.asarray(self._pending)
+            rows = np.asarray(self.pending)
         self._store(rows)
-        self._pending = []
+        self.pending.clear()
 
     def _store(self, rows: np.ndarray) -> None:
         if not len(rows):
@@ -170,17 +175,21 @@ class Column:
         self._starts.append(self._stored)
         self._chunks.append(rows)
         self._stored += len(rows)
-        # small chunks are merged while the left one is not larger, so their sizes fall from left
-        # to right like the digits of a number: few chunks, little copying, no spare memory
-        while (
-            len(self._chunks) > 1
-            and len(self._chunks[-2]) <= len(self._chunks[-1])
-            and self._chunks[-1].nbytes <= MERGED
-            and self._chunks[-2].dtype == self._chunks[-1].dtype
-        ):
-            last = self._chunks.pop()
-            self._starts.pop()
-            self._chunks[-1] = np.concatenate([self._chunks[-1], last])
+        # like the digits of a number to the base 16: few chunks, every row copied a few times only,
+        # no spare memory
+        count, last = 0, _digit(rows)
+        for chunk in reversed(self._chunks):
+            if chunk.nbytes > MERGED or chunk.dtype != rows.dtype or _digit(chunk) > last:
+                break
+            count += 1
+        if count > FAN:
+            self._chunks[-count:] = [np.concatenate(self._chunks[-count:])]
+            del self._starts[1 - count :]
+
+
+def _digit(chunk: np.ndarray) -> int:
+    """The position of a chunk's size as a number to the base 16."""
+    return (len(chunk).bit_length() - 1) // 4
 
 
 def recordable(value: Any) -> bool:

@@ -12,17 +12,20 @@ import torch
 from torch import Tensor
 
 from rnnlab.errors import RnnlabError
-from rnnlab.session.columns import Column
+from rnnlab.session.columns import PENDING, Column
 from rnnlab.session.commands import Command, Edit
 from rnnlab.session.events import Watched
 from rnnlab.session.history import Entry, Log, Undone
-from rnnlab.session.layout import Layout
+from rnnlab.session.layout import ALIGNED, Blanks, Layout, _own
 from rnnlab.session.stepping import Stepper, refused, short
 from rnnlab.session.timeline import Branch
 
 CHUNK = 4096
 """Steps that a whole-sequence evaluation takes at a time."""
 
+
+_grad = torch.is_grad_enabled
+_set_grad = torch._C._set_grad_enabled
 
 SLOW = object()
 """What `_quick` gives for a step that it leaves to `_step`."""
@@ -33,9 +36,14 @@ class Lane:
     """What one more step like the last needs; gone as soon as the place is left."""
 
     entry: Entry
+    branch: Branch
     layout: Layout
     column: Column
+    blanks: Blanks
+    model: Any
+    slots: list[dict[str, Any]]
     fast: list[bool]
+    bare: bool
 
 
 class Engine(Watched):
@@ -136,51 +144,73 @@ class Engine(Watched):
         lane = self._lane
         if lane is None or type(x) is not Tensor or x.requires_grad:
             return SLOW
-        branch, t, stepper = self._branch, self._t, self._stepper
-        for slots, state, fast in zip(stepper.slots, self._states, lane.fast):  # noqa: B905
+        parts = lane.slots
+        for slots, state, fast in zip(parts, self._states, lane.fast):  # noqa: B905
             if slots["_state"] is not state or (fast and slots["_fast"].state is not state):
                 return SLOW
         if self._working:
             raise _busy()
-        self._working = True
-        layout, leaves, after = lane.layout, [x], []
+        self._working, grad = True, _grad()
+        if grad:
+            _set_grad(False)
         try:
-            with torch.no_grad():
-                y = stepper.model(x)
-                for slots in stepper.slots:
-                    state = slots["_state"]
-                    after.append(state)
-                    if type(state) is tuple:
-                        leaves += state
-                    else:
-                        leaves.append(state)
-                leaves.append(y)
-                row = layout.pack_quickly(leaves)
-                if row is None:  # not what the last step gave, or not finite: who knows what to say
-                    self._enter(branch, t)
-                    return SLOW
-                y = y.clone()
-            weights = stepper.weights_now()
+            if x.data_ptr() % ALIGNED or not x.is_contiguous():
+                x = _own(x)
+            y = lane.model(x)
+            leaves, after, known = [x], [], lane.bare
+            for slots in parts:
+                state = slots["_state"]
+                after.append(state)
+                if slots["_fast"].state is not state:
+                    known = False
+                if type(state) is tuple:
+                    leaves += state
+                else:
+                    leaves.append(state)
+            leaves.append(y)
+            # the short way of a library cell has looked at x, and gives what it gave before
+            if not (known and y is leaves[1]):
+                if not lane.layout.fits(leaves, None):
+                    return self._leave_lane()
+                after = self._stepper.settle((x,))
+            row = lane.blanks.pack(leaves)
+            if row is None:
+                return self._leave_lane()
+            y = y.clone()
+            weights = self._stepper.weights_now()
         except BaseException as error:
             self._restore(error)
             raise
         finally:
+            if grad:
+                _set_grad(True)
             self._working = False
+        branch = lane.branch
         if branch.marked is not weights:
             branch.mark(weights)
-        lane.column.append(row)
+        pending = lane.column.pending
+        pending.append(row)
+        if len(pending) >= PENDING:
+            lane.column.flush()
         branch.count += 1
-        self._t = t = t + 1
+        self._t = t = self._t + 1
         self._states = after
         lane.entry.after = (branch, t)
         if self._undone:
             self._undone.clear()
         return y
 
+    def _leave_lane(self) -> Any:
+        """A step was not like the last, or not finite: go back, and let `_step` say what it is."""
+        assert self._lane is not None
+        self._lane.column.blanks = None  # one may have been taken without being kept
+        self._enter(self._branch, self._t)
+        return SLOW
+
     def _advance_many(self, xs: Tensor, labels: Sequence[str | None] | None) -> Any:
         """Take many steps at once and record them; None if they have to be taken singly."""
         branch, t, stepper = self._branch, self._t, self._stepper
-        if branch.layout is None or branch.layout.inputs != 1:
+        if branch.layout is not None and branch.layout.inputs != 1:
             return None
         stepper.install(self._states)
         self._working = True
@@ -197,10 +227,9 @@ class Engine(Watched):
         if done is None:
             self._enter(branch, t)
             return None
-        ys, rows, last = done
+        ys, layout, rows, last = done
         self._grow(branch)
-        assert branch.layout is not None
-        branch.begin(branch.layout)
+        branch.begin(layout)
         branch.mark(weights)
         branch.extend(rows, len(xs), list(labels) if labels is not None else None)
         self._branch, self._t, self._states = branch, t + len(xs), last
@@ -246,7 +275,7 @@ class Engine(Watched):
                     tick(stop - at)
                     at = stop
                     continue
-                singly = self._branch.layout is not None  # else the first step tells the layout
+                singly = True
             x = (xs[at],) if isinstance(xs, Tensor) else xs[at]
             y = self._advance(x, None if labels is None else labels[at])
             ys.append(y[None] if isinstance(xs, Tensor) and isinstance(y, Tensor) else y)
@@ -317,11 +346,20 @@ class Engine(Watched):
             return
         if stepper.encode is not None or stepper.allow_nonfinite:
             return
+        column = branch.columns[0]
+        if column.blanks is None:
+            # when a blank comes again its row has been copied: no more than these are kept as is
+            column.blanks = layout.blanks(PENDING)
+            if column.blanks is None:
+                return
         fast = [
             slots["_fast"].state is state
             for slots, state in zip(stepper.slots, self._states, strict=True)
         ]
-        self._lane = Lane(entry, layout, branch.columns[0], fast)
+        bare = stepper.model is stepper.recurs[0][1]
+        self._lane = Lane(
+            entry, branch, layout, column, column.blanks, stepper.model, stepper.slots, fast, bare
+        )
 
     def _take_back(self, entry: Entry) -> Undone:
         edits = self._edits[entry.edits :]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from rnnlab.errors import RnnlabError
 from rnnlab.nested import State, children, fill, is_branch, map_leaves
 from rnnlab.session.columns import Column, check_recordable
 
-_shape, _dtype = attrgetter("shape"), attrgetter("dtype")
+ALIGNED = 64
+"""Bytes: torch gives new memory at multiples of this."""
 
 
 def leaves_of(tree: State, leaves: list[Any], tokens: list[Any]) -> None:
@@ -106,14 +107,20 @@ class Layout:
             widths[column] = stop
 
         self._one = len(widths) == 1 and len(leaves) > 1
+        self._device = leaves[0].device if isinstance(leaves[0], Tensor) else torch.device("cpu")
 
     def columns(self) -> list[Column]:
         """Fresh columns for a branch."""
         return [Column() for _ in self._groups]
 
-    def fits(self, leaves: list[Any], tokens: list[Any]) -> bool:
-        """Whether a step's leaves are what this layout is for."""
-        if self._tokens is None:
+    def fits(self, leaves: list[Any], tokens: list[Any] | None) -> bool:
+        """Whether a step's leaves are what this layout is for.
+
+        In a simple layout their order tells the structure: `tokens` may be None.
+        """
+        if tokens is None:
+            tokens = self._tokens
+        elif self._tokens is None:
             self._tokens = tokens
         try:
             return (
@@ -158,18 +165,13 @@ class Layout:
         nested = any(is_branch(part) for state in self.states if is_branch(state) for part in state)
         return self._one and self.inputs == 1 and outputs == ("y",) and flat and not nested
 
-    def pack_quickly(self, leaves: list[Any]) -> Tensor | None:
-        """`fits`, `pack` and `not_finite` for a simple layout: the row, or None."""
-        try:
-            if list(map(_shape, leaves)) != self._shapes:
-                return None
-            if list(map(_dtype, leaves)) != self._dtypes:
-                return None
-        except AttributeError:
+    def blanks(self, count: int) -> Blanks | None:
+        """Rows that steps of a simple layout are packed into; None if they are not for numpy."""
+        slot = self.slots[self.names[0]]
+        if self._device.type != "cpu" or slot.dtype not in (torch.float32, torch.float64):
             return None
-        row = torch.cat(leaves, -1)
-        flat = row if row.dim() == 1 else row.view(-1)
-        return row if math.isfinite(flat.dot(flat).item()) else None
+        width = sum(shape[-1] for shape in self._shapes if shape is not None)
+        return Blanks(count, (*slot.shape[:-1], width), slot.dtype)
 
     def pack_many(self, leaves: list[Tensor]) -> list[Tensor]:
         """The same for leaves with time in front."""
@@ -217,8 +219,55 @@ class Layout:
         return self.names[: self.inputs]
 
 
+class Blanks:
+    """Memory for a few rows, used over and over: what a row is packed into need not be asked for.
+
+    Example:
+        >>> blanks = Blanks(2, (3,), torch.float32)
+        >>> blanks.pack([torch.ones(1), torch.zeros(2)])
+        tensor([1., 0., 0.])
+        >>> blanks.pack([torch.ones(1), torch.tensor([0.0, torch.inf])]) is None
+        True
+    """
+
+    def __init__(self, count: int, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        with torch.inference_mode(False):
+            rows = torch.empty(count, *shape, dtype=dtype)
+        flat = rows.numpy().reshape(count, -1)
+        self._rows = cycle(zip(rows.unbind(0), flat, strict=True))
+        self._seen = bytearray(flat.shape[1])
+        self._finite = np.frombuffer(self._seen, bool)
+
+    def pack(self, leaves: list[Any]) -> Tensor | None:
+        """The leaves side by side in the next row; None if they are not finite."""
+        row, flat = next(self._rows)
+        torch.cat(leaves, -1, out=row)
+        np.isfinite(flat, self._finite)
+        return None if 0 in self._seen else row
+
+
 def _own(value: Any) -> Any:
-    return value.detach().clone() if isinstance(value, Tensor) else value
+    """A copy in memory of its own, laid out as any new tensor is."""
+    if not isinstance(value, Tensor):
+        return value
+    return value.detach().clone(memory_format=torch.contiguous_format)
+
+
+def is_settled(value: Any) -> bool:
+    """Whether a value lies in memory as a new tensor does.
+
+    The last bit of a product can depend on where its factors lie: whether in one piece, and at an
+    address that whole vectors can be read from. So that going back and doing the same again gives
+    the same, a model is only ever fed values that lie alike: those that do not are copied.
+    """
+    return not isinstance(value, Tensor) or (
+        value.is_contiguous() and not value.data_ptr() % ALIGNED
+    )
+
+
+def settled(value: Any) -> Any:
+    """The value, in a copy if it does not lie in memory as a new tensor does."""
+    return value if is_settled(value) else _own(value)
 
 
 def _surely_finite(row: Any) -> bool:

@@ -19,7 +19,7 @@ from rnnlab.recur import AT_INIT, Recur, recurs
 from rnnlab.session.columns import check_recordable
 from rnnlab.session.commands import bits
 from rnnlab.session.holds import Hold, holding
-from rnnlab.session.layout import Layout, _own, leaves_of
+from rnnlab.session.layout import Layout, _own, is_settled, leaves_of, settled
 from rnnlab.session.timeline import Branch
 
 _version = attrgetter("_version")
@@ -103,6 +103,29 @@ class Stepper:
         """The model's running states, as they are."""
         return [slots["_state"] for slots in self.slots]
 
+    def settle(self, xs: tuple[Any, ...]) -> list[State]:
+        """Let the running states lie as those do that are put back, and none of them in an input.
+
+        The short way of the library's cells gives such states of itself.
+        """
+        theirs = [x.untyped_storage().data_ptr() for x in xs if isinstance(x, Tensor)]
+
+        def own(leaf: Any) -> Any:
+            lent = isinstance(leaf, Tensor) and leaf.untyped_storage().data_ptr() in theirs
+            return _own(leaf) if lent or not is_settled(leaf) else leaf
+
+        for (_, recur), slots in zip(self.recurs, self.slots, strict=True):
+            state = slots["_state"]
+            if state is not AT_INIT and slots["_fast"].state is not state:
+                before: list[Any] = []
+                after: list[Any] = []
+                settled = map_leaves(own, state)
+                leaves_of(state, before, [])
+                leaves_of(settled, after, [])
+                if any(a is not b for a, b in zip(before, after, strict=True)):
+                    recur._advance(settled, slots["_lead"])
+        return self.running()
+
     def at_start(self, states: list[State]) -> list[Any]:
         """The same, with those that are the model's own initial state left to the model."""
         return [
@@ -160,6 +183,7 @@ class Stepper:
     ) -> tuple[Any, Layout, list[Any]]:
         """Take one step from the installed states: the output, and the rows to record."""
         with torch.no_grad():
+            xs = tuple(map(settled, xs))
             if holds:
                 with holding(holds):
                     y = self.model(*xs)
@@ -176,7 +200,9 @@ class Stepper:
             rows = layout.pack(leaves)
             if not self.allow_nonfinite:
                 self._check_finite(layout, rows)
-            return (y.clone() if type(y) is Tensor else map_leaves(_own, y)), layout, rows
+            y = y.clone() if type(y) is Tensor else map_leaves(_own, y)
+            self.settle(xs)
+            return y, layout, rows
 
     def _new_layout(
         self, xs: tuple[Any, ...], leaves: list[Any], tokens: list[Any], y: Any, branch: Branch
@@ -204,17 +230,31 @@ class Stepper:
 
     # many steps
 
-    def whole(self, xs: Tensor, layout: Layout) -> tuple[Any, list[Tensor], list[State]] | None:
+    def whole(
+        self, xs: Tensor, layout: Layout | None
+    ) -> tuple[Any, Layout, list[Tensor], list[State]] | None:
         """A whole sequence by the fastest way; None if it has to be stepped.
 
-        Returns the outputs, the rows to record and the last states.
+        Returns the outputs, the layout of the rows (made here for the first of a branch), the rows
+        to record and the last states.
         """
         from rnnlab.derive import run_states
 
         with torch.no_grad():
+            if layout is None and any(not isinstance(leaf, Tensor) for leaf in self._leaves()):
+                return None
+            xs = settled(xs)
             ys, found = run_states(self.model, xs)
-            given = {layout.names[0]: xs, **found, "y": ys}
-            if not isinstance(ys, Tensor) or set(layout.names) != set(given):
+            given = {"x": xs, **found, "y": ys}
+            if not isinstance(ys, Tensor):
+                return None
+            if layout is None:
+                names: list[Any] = ["x"]
+                named = self.names(self.running())
+                leaves_of(named, names, [])
+                last = [xs[-1], *self._leaves(), ys[-1]]
+                layout = Layout([*names, "y"], last, named, 1, None)
+            if set(layout.names) != set(given):
                 return None
             leaves = [given[name] for name in layout.names]
             if any(
@@ -225,7 +265,13 @@ class Stepper:
             if not self.allow_nonfinite:
                 self._check_finite(layout, rows)
             last = layout.states_of([row[-1] for row in rows])
-        return ys, rows, last
+        return ys, layout, rows, last
+
+    def _leaves(self) -> list[Any]:
+        """The parts of the running states."""
+        leaves: list[Any] = []
+        leaves_of([recur.state for _, recur in self.recurs], leaves, [])
+        return leaves
 
 
 def _prime(recur: Recur, state: State) -> None:
