@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ from torch.func import vmap
 from rnnlab.adapters.inside import Adapted
 from rnnlab.cells import LSTMCell
 from rnnlab.cells.base import Cell, as_parts, describe
+from rnnlab.cells.held import Hold, equation, has_equation
 from rnnlab.cells.torch_cells import TorchLSTMCell, TorchProjectedLSTMCell
 from rnnlab.errors import RnnlabError
 from rnnlab.fingerprint import fingerprint, first_difference
@@ -30,7 +34,8 @@ def derive(model: Any, trace: Trace, *, force: bool = False) -> Trace:
     """Every gate and named intermediate of a recorded run, all steps in one batched evaluation.
 
     Gates are a function of the inputs and of the states before each step, and both are in the
-    trace. What an inner layer was given is formed again from them, layer by layer.
+    trace. What an inner layer was given is formed again from them, layer by layer. A gate that was
+    clamped in the run, which the trace's `edits` tell, is held here as it was held there.
 
     Args:
         model: the model that made the run. Its running state is not touched.
@@ -72,7 +77,13 @@ def derive(model: Any, trace: Trace, *, force: bool = False) -> Trace:
         return trace
     with torch.no_grad():
         before, after = _recorded(recurs(model), names, trace, lacking)
-        found = evaluate(model, names, before, after, _inputs(trace), lacking)
+        xs, pieces = _inputs(trace), []
+        for first, last, held in _stretches(recurs(model), trace):
+            part = slice(first, last)
+            then, now = ({n: v[part] for n, v in values.items()} for values in (before, after))
+            fed = tuple(x[part] for x in xs)
+            pieces.append(evaluate(model, names, then, now, fed, lacking, held))
+        found = {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
         for path, name in lacking.items():
             first = _by_path(model)[path].init[1]
             f, i, g = (found[join(path, gate)] for gate in ("f", "i", "g"))
@@ -172,6 +183,33 @@ def _recorded(
     return before, after
 
 
+def _stretches(
+    inside: list[tuple[str, Recur]], trace: Trace
+) -> Iterator[tuple[int, int, dict[str, dict[str, Hold]]]]:
+    """The steps start … stop in which the same was clamped; what, by path and name in the cell."""
+    where = {
+        join(path, name): (path, name)
+        for path, recur in inside
+        if has_equation(recur.cell)
+        for name in (*recur.cell.gate_names, *recur.cell.state_names)  # type: ignore[union-attr]
+    }
+    clamps: list[tuple[float, float, str, str, tuple[Any, Any]]] = []
+    for edit in trace.edits:
+        if edit.get("kind") == "clamp" and edit["name"] in where:
+            steps = float("inf") if edit["steps"] is None else edit["steps"]
+            hold = (edit["units"], edit["value"])
+            clamps.append((edit["t"], edit["t"] + steps, *where[edit["name"]], hold))
+    edges = {0, len(trace)}
+    for begin, end, *_ in clamps:
+        edges |= {int(min(max(t, 0), len(trace))) for t in (begin, end)}
+    for first, last in pairwise(sorted(edges)):
+        held: dict[str, dict[str, Hold]] = {}
+        for begin, end, path, name, hold in clamps:
+            if begin <= first < end:
+                held.setdefault(path, {}).setdefault(name, []).append(hold)
+        yield first, last, held
+
+
 def _inputs(trace: Trace) -> tuple[Tensor, ...]:
     if "x" in trace:
         return (torch.tensor(trace["x"]),)
@@ -190,13 +228,17 @@ def evaluate(
     after: dict[str, Tensor],
     xs: tuple[Tensor, ...],
     lacking: dict[str, str],
+    held: Mapping[str, Mapping[str, Hold]] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
-    """The gates of all steps at once; step by step where the model cannot be batched."""
+    """The gates of all steps at once; step by step where the model cannot be batched.
+
+    `held` tells what was held in all of them: path → name inside the cell → units and values.
+    """
     weight = next(model.parameters(), None)
     device = None if weight is None else weight.device
     xs = tuple(x.to(device) for x in xs)
     model = private_copy(model, lambda value: value)
-    stage = _Stage(lacking)
+    stage = _Stage(lacking, held)
     parts = recurs(model)
     for path, recur in parts:
         if type(recur) is Recur and isinstance(recur.cell, Cell):
@@ -216,7 +258,7 @@ def evaluate(
         where = {id(recur): path for path, recur in parts}
         for wrapper in adapted:
             for visit in wrapper.__dict__["_visits"]:
-                stage.found |= _gates_inside(visit, where)
+                stage.found |= _gates_inside(visit, where, stage)
         return stage.found
 
     if _any_leading(model):
@@ -244,11 +286,17 @@ def _any_leading(model: Any) -> bool:
 class _Stage:
     """What one evaluation knows and finds."""
 
-    def __init__(self, lacking: dict[str, str]) -> None:
+    def __init__(self, lacking: dict[str, str], held: Mapping[str, Mapping[str, Hold]]) -> None:
         self.lacking = lacking
+        self.held = held
         self.leading = 0
         self.after: dict[str, Tensor] = {}
         self.found: dict[str, Tensor] = {}
+
+    def gates(self, path: str, cell: Cell, state: Any, x: Tensor) -> dict[str, Tensor]:
+        """Every named intermediate of one cell, with what was held in the run held again."""
+        held = self.held.get(path)
+        return equation(cell, state, x, held) if held else cell.gates(state, x)
 
 
 class _Watched:
@@ -261,12 +309,13 @@ class _Watched:
         cell: Any = self.recur.cell
         state = self.recur.state
         cell.check_input(x, leading=self.stage.leading)
-        if self.stage.leading and type(cell) in (LSTMCell, TorchLSTMCell):
+        quick = self.stage.leading and type(cell) in (LSTMCell, TorchLSTMCell)
+        if quick and self.path not in self.stage.held:
             i, f, g, o = lstm_gates(cell, x, state[0], 4).chunk(4, dim=-1)
             c = torch.addcmul(i * g, f, state[1])
             values = {"i": i, "f": f, "g": g, "o": o, "h": o * torch.tanh(c), "c": c}
         else:
-            values = cell.gates(state, x)
+            values = self.stage.gates(self.path, cell, state, x)
         for name in cell.gate_names:
             self.stage.found[join(self.path, name)] = values[name]
         state, y = cell._result(values)
@@ -276,7 +325,7 @@ class _Watched:
         return y
 
 
-def _gates_inside(visit: Any, where: dict[int, str]) -> dict[str, Tensor]:
+def _gates_inside(visit: Any, where: dict[int, str], stage: _Stage) -> dict[str, Tensor]:
     """The gates of one layer of an adapted model, from what it was given."""
     site, x, found = visit.site, visit.x, {}
     if not visit.started:
@@ -291,9 +340,10 @@ def _gates_inside(visit: Any, where: dict[int, str]) -> dict[str, Tensor]:
         x = x.squeeze(axis)
     for holder, state in zip(site.holders, visit.before, strict=True):
         if isinstance(holder.cell, Cell):
-            values = holder.cell.gates(state, x)
+            path = where[id(holder)]
+            values = stage.gates(path, holder.cell, state, x)
             for name in holder.cell.gate_names:
-                found[join(where[id(holder)], name)] = values[name]
+                found[join(path, name)] = values[name]
         x = as_parts(holder.state)[0]
     return found
 

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnnlab.cells.held import Hold, has_equation, put
 from rnnlab.errors import RnnlabError
 from rnnlab.nested import State
 from rnnlab.recur import Recur
 from rnnlab.session.commands import Clamp, Edit, Poke, Transplant, plain, same
 from rnnlab.session.engine import Engine
-from rnnlab.session.holds import Hold, has_equation, put
 from rnnlab.session.layout import filled_like, leaves_of
 from rnnlab.session.timeline import Branch
 

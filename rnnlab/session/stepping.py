@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from rnnlab.cells.base import Cell, describe
+from rnnlab.cells.held import Hold
 from rnnlab.errors import RnnlabError
 from rnnlab.fingerprint import fingerprint, weights
 from rnnlab.nested import State, map_leaves, named_leaves
 from rnnlab.recur import AT_INIT, Recur, recurs
 from rnnlab.session.columns import check_recordable
 from rnnlab.session.commands import bits
-from rnnlab.session.holds import Hold, holding
+from rnnlab.session.holds import holding
 from rnnlab.session.layout import Layout, _own, is_settled, leaves_of, settled
 from rnnlab.session.timeline import Branch
 
