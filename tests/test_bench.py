@@ -12,6 +12,8 @@ from rnnlab.bench import sections
 from rnnlab.bench.timing import Row, compare
 from rnnlab.cells.registry import CELLS
 
+ANALYSES = "Analyses, beside the limit in seconds"
+
 
 def run(capsys, *arguments):
     status = bench.main([*arguments, "--quiet"])
@@ -28,14 +30,15 @@ def quick(tmp_path_factory):
 
 def test_every_section_has_its_rows(quick):
     found = [row["section"] for row in quick["rows"]]
-    assert list(dict.fromkeys(found))[:5] == [
+    assert list(dict.fromkeys(found))[:6] == [
         "Stateful step, inference",
         "A whole sequence, beside torch.nn",
         "A whole sequence, beside the loop over the same cell",
         "Every state and every gate of a run",
         "Session, everything recorded",
+        ANALYSES,
     ]
-    assert {row["section"] for row in quick["rows"][-1:]} - {"Session, everything recorded"} == (
+    assert {row["section"] for row in quick["rows"][-1:]} - {ANALYSES} == (
         {f"GPU: {torch.cuda.get_device_name()}"} if torch.cuda.is_available() else set()
     )
     assert re.fullmatch(r"torch \S+, Python \S+, \d+ cores \(\w+\).*; one thread", quick["machine"])
@@ -80,6 +83,18 @@ def test_the_full_run_has_the_sizes_and_targets_of_the_table(monkeypatch):
     list(sections.gates(settings))
     assert asked[0][2] == 3.0
     assert "T 2048" in asked[0][1]
+
+
+def test_the_analyses_are_measured_against_their_limits(monkeypatch):
+    asked = []
+
+    def noted(what, limit, run, want, *, rounds):
+        asked.append((what, limit, want))
+        return Row(ANALYSES, what, f"at most {limit} s", 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+
+    monkeypatch.setattr(sections.analyses, "within", noted)
+    list(sections.analyses.analysis(sections.Settings(rounds=1)))
+    assert [(limit, want) for _, limit, want in asked] == [(3.0, 27), (20.0, 243), (20.0, 300)]
 
 
 def test_the_table_is_markdown(capsys):

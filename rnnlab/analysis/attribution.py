@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import grad, vmap
+from torch.func import grad
 
-from rnnlab.analysis.dynamics import F64, Dynamics, check_whole, own, to_numpy
+from rnnlab.analysis.dynamics import F64, Dynamics, Field, check_whole, own, to_numpy
+from rnnlab.analysis.progress import Progress, Ticks
 from rnnlab.analysis.result import Result, counted, frame, number
 from rnnlab.cells.base import describe
 from rnnlab.errors import RnnlabError
@@ -20,6 +21,8 @@ from rnnlab.nested import named_leaves
 Method = Literal["gradient", "integrated", "input_x_gradient"]
 METHODS = ("gradient", "integrated", "input_x_gradient")
 RULES = ("gauss", "midpoint")
+AT_A_TIME = 16
+"""Points of a path that are evaluated together."""
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -93,6 +96,7 @@ def attribution(
     points: int = 50,
     rule: Literal["gauss", "midpoint"] = "gauss",
     state: Any = None,
+    progress: Progress = None,
 ) -> Attribution:
     r"""What the inputs x_1 … x_T contribute to an output y of step `at`.
 
@@ -111,6 +115,7 @@ def attribution(
         rule: the points are those of Gauss and Legendre, or the midpoints of equal intervals, for
             which the completeness error falls as points⁻².
         state: the state before the first step; the initial one if left out.
+        progress: a bar, silence or a function that hears the share done; see `Progress`.
 
     Returns:
         An `Attribution`. If a value is not finite, `failed` names the first step concerned.
@@ -153,7 +158,7 @@ def attribution(
             s, y = d.step(s, (rows[t].reshape(x.shape[1:]),))
         return _chosen(owner, y, target)
 
-    with d.untouched((x[0],)):
+    with d.untouched((x[0],)), d.telling(points, progress) as ticks:
         y = output(flat)
         low, error, used = float("nan"), float("nan"), 0
         if method == "integrated":
@@ -161,12 +166,12 @@ def attribution(
             start = _baseline(owner, baseline, x)
             places, weights = _path(rule, used)
             rows = start + places.to(flat.device).view(-1, 1, 1) * (flat - start)
-            slopes = _gradients(output, rows)
+            slopes = _gradients(output, rows, ticks)
             values = (flat - start) * torch.einsum("p,pti->ti", weights.to(flat.device), slopes)
             low = float(output(start))
             error = abs(float(values.sum()) - (float(y) - low))
         else:
-            values = _gradients(output, flat.unsqueeze(0))[0]
+            values = _gradients(output, flat.unsqueeze(0), ticks)[0]
             if method == "input_x_gradient":
                 values = values * flat
     failed = []
@@ -199,15 +204,14 @@ def check_real(owner: str, x: Tensor, more: Any) -> None:
         )
 
 
-def _gradients(output: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+def _gradients(output: Callable[[Tensor], Tensor], rows: Tensor, ticks: Ticks) -> Tensor:
     """The gradient of the output at each of the sequences `(P, T, I)`."""
-    slope = grad(output)
-    try:
-        return torch.cat([vmap(slope)(part) for part in rows.split(64)])
-    except RnnlabError:
-        raise
-    except RuntimeError:  # Python that looks at the data
-        return torch.stack([slope(row) for row in rows])
+    each = Field(grad(output), beat=ticks.beat)
+    found = []
+    for part in rows.split(AT_A_TIME):
+        found.append(each(part))
+        ticks.update(len(part))
+    return torch.cat(found)
 
 
 def _chosen(owner: str, y: Any, target: Any) -> Tensor:

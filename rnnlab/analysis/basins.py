@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnlab.analysis.dynamics import Dynamics, Field, Inputs, bar, check_whole, to_numpy
+from rnnlab.analysis.dynamics import Dynamics, Field, Inputs, check_whole, to_numpy
 from rnnlab.analysis.gap import Gaps
 from rnnlab.analysis.plane import Plane, as_plane, grid_states
+from rnnlab.analysis.progress import Progress
 from rnnlab.analysis.result import Result, counted, frame
 from rnnlab.analysis.search import polish
 
@@ -101,7 +102,7 @@ def basins(
     grid: int = 40,
     steps: int = 1000,
     max_period: int = 8,
-    progress: bool = False,
+    progress: Progress = None,
 ) -> Basins:
     r"""The attractor that each state of a plane runs to at a constant input.
 
@@ -118,7 +119,7 @@ def basins(
         grid: G, places along each axis.
         steps: the most steps.
         max_period: the longest cycle that is recognised.
-        progress: whether to show a bar.
+        progress: a bar, silence or a function that hears the share done; see `Progress`.
 
     Returns:
         A `Basins`, its attractors by falling share. `failed` counts places that had not settled
@@ -177,7 +178,7 @@ def basins(
 
 
 def _run(
-    d: Dynamics, inputs: Inputs, s: Tensor, steps: int, max_period: int, progress: bool
+    d: Dynamics, inputs: Inputs, s: Tensor, steps: int, max_period: int, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray, Tensor]:
     """The period of each end state (−1: none found, −2: not finite), when it was seen, and it."""
     field = d.field(inputs)
@@ -187,7 +188,7 @@ def _run(
     settled = np.full(len(s), -1)
     where = np.arange(len(s))
     done = 0
-    with bar(steps, d.owner, progress) as ticks:
+    with d.telling(steps, progress) as ticks:
         while done < steps and len(where):
             block = min(16, steps - done)
             for _ in range(block):

@@ -54,13 +54,9 @@ def spectra(gaps: Gaps, points: Tensor, radii: Tensor, degenerate: Tensor) -> Sp
     """
     count, n = points.shape
     M = gaps.gap.jacobian(points)
-    away = M
-    if count:
-        direction = torch.ones(n, dtype=points.dtype, device=points.device) / n**0.5
-        size = radii.clamp(max=1.0).unsqueeze(1)
-        away = gaps.gap.jacobian(points + size * direction)
+    change = to_numpy(_change(gaps, points, M, radii))
     sign = torch.linalg.slogdet(gaps.residual.jacobian(points))[0] if count else points.new_zeros(0)
-    M, away = to_numpy(M), to_numpy(away)
+    M = to_numpy(M)
     values = np.full((count, n), np.nan, dtype=complex)
     index, marginal = np.zeros(count, dtype=int), np.zeros(count, dtype=bool)
     crossing = []
@@ -69,9 +65,7 @@ def spectra(gaps: Gaps, points: Tensor, radii: Tensor, degenerate: Tensor) -> Sp
             crossing.append("")
             continue
         mu, vectors = np.linalg.eig(M[k])
-        error = _condition(vectors) * (
-            EPS * n * np.linalg.norm(M[k]) + 2 * np.linalg.norm(np.nan_to_num(away[k]) - M[k])
-        )
+        error = _condition(vectors) * (EPS * n * np.linalg.norm(M[k]) + change[k])
         growth = np.abs(mu) ** 2 - 2 * np.real(mu)
         near = np.abs(growth) / 2 <= error
         order = np.argsort(-growth, kind="stable")
@@ -83,6 +77,21 @@ def spectra(gaps: Gaps, points: Tensor, radii: Tensor, degenerate: Tensor) -> Sp
     return Spectra(
         values, index, marginal, tuple(crossing), np.where(told, to_numpy(sign), 0.0).astype(int)
     )
+
+
+def _change(gaps: Gaps, points: Tensor, M: Tensor, radii: Tensor) -> Tensor:
+    """How far M may change over each radius, from three random directions.
+
+    In one of them the mean square of the change is an n-th of what all n together can do.
+    """
+    most = torch.zeros_like(radii)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        u = torch.randn(points.shape[1], generator=generator, dtype=points.dtype).to(points.device)
+        moved = points + radii.clamp(max=1.0).unsqueeze(1) * (u / u.norm())
+        change = (gaps.gap.jacobian(moved) - M).flatten(1).norm(dim=1).nan_to_num()
+        most = torch.maximum(most, change)
+    return most * points.shape[1] ** 0.5
 
 
 def _condition(vectors: np.ndarray) -> np.ndarray:

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from rnnlab.analysis.classify import completeness, kinds, spectra, summary
-from rnnlab.analysis.dynamics import Dynamics, check_whole, to_numpy
+from rnnlab.analysis.dynamics import Dynamics, Field, check_whole, to_numpy
 from rnnlab.analysis.gap import Gaps
 from rnnlab.analysis.hunt import hunt
+from rnnlab.analysis.progress import Progress
 from rnnlab.analysis.result import Result, Units, frame, unit_name
+from rnnlab.analysis.search import measured
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -112,7 +114,7 @@ def cycles(
     radius: float | None = None,
     rounds: int = 12,
     seed: int = 0,
-    progress: bool = False,
+    progress: Progress = None,
 ) -> Cycles:
     r"""The orbits that a constant input closes after `period` steps: F^p(s) = s, and no sooner.
 
@@ -130,7 +132,7 @@ def cycles(
             `fixed_points`.
         rounds: the most rounds of starts.
         seed: of the starts.
-        progress: whether to show a bar.
+        progress: a bar, silence or a function that hears the share done; see `Progress`.
 
     Returns:
         A `Cycles`; `failed` says what was left open.
@@ -169,7 +171,8 @@ def cycles(
         for place, members in found.members:
             found.points[place] = members[int(_openness(_orbits(single, members, period)).argmax())]
         visited = _orbits(single, found.points, period)
-        chosen, first, shorter = _distinct(to_numpy(visited), to_numpy(found.radius), period)
+        reach = _reach(gaps.residual, visited, found.radius)
+        chosen, first, shorter = _distinct(to_numpy(visited), to_numpy(reach), period)
         points = torch.stack(
             [visited[k].roll(-phase, dims=0) for k, phase in zip(chosen, first, strict=True)]
             or [visited.new_zeros(period, d.n)]
@@ -209,6 +212,16 @@ def _orbits(single: Gaps, s: Tensor, period: int) -> Tensor:
     return torch.stack(rows, dim=1)
 
 
+def _reach(residual: Field, visited: Tensor, radius: Tensor) -> Tensor:
+    """The error radius `(K, p)` of every visited state: iterating adds to that of the first."""
+    count, period, n = visited.shape
+    if not count:
+        return visited.new_zeros(0, period)
+    at = measured(residual, visited.reshape(-1, n))
+    found = torch.where(at.regular, at.radius, radius.repeat_interleave(period))
+    return torch.maximum(found.reshape(count, period), radius.unsqueeze(1))
+
+
 def _openness(visited: Tensor) -> Tensor:
     """How far each orbit stays from closing sooner."""
     period = visited.shape[1]
@@ -219,7 +232,7 @@ def _openness(visited: Tensor) -> Tensor:
 
 
 def _distinct(
-    visited: np.ndarray, radii: np.ndarray, period: int
+    visited: np.ndarray, reach: np.ndarray, period: int
 ) -> tuple[list[int], list[int], int]:
     """One solution of each orbit `(K, p, n)`, the phase at which to begin it, and how many
     solutions close sooner."""
@@ -227,13 +240,12 @@ def _distinct(
     chosen: list[int] = []
     first: list[int] = []
     shorter = 0
-    reach = 1e-6 * (1 + np.abs(visited).max(axis=(1, 2))) + 4 * radii if len(visited) else radii
     for k, orbit in enumerate(visited):
-        if any(np.linalg.norm(orbit[p] - orbit[0]) <= reach[k] for p in divisors):
+        if any(np.linalg.norm(orbit[p] - orbit[0]) <= reach[k, p] + reach[k, 0] for p in divisors):
             shorter += 1
             continue
         known = (
-            np.linalg.norm(visited[j] - orbit[0], axis=1).min() <= reach[j] + reach[k]
+            (np.linalg.norm(visited[j] - orbit[0], axis=1) <= reach[j] + reach[k, 0]).any()
             for j in chosen
         )
         if any(known):

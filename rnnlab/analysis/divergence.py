@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnlab.analysis.dynamics import F64, Dynamics, pushed, to_numpy
+from rnnlab.analysis.progress import Progress
 from rnnlab.analysis.result import Result, frame, number
 from rnnlab.errors import RnnlabError
 from rnnlab.fingerprint import fingerprint, first_difference
@@ -77,7 +78,9 @@ class Divergence(Result):
         return said + f"{number(self.growth)} nats per step; linear until {self.linear_until}"
 
 
-def divergence(session: Any, a: str, b: str, *, row: int | None = None) -> Divergence:
+def divergence(
+    session: Any, a: str, b: str, *, row: int | None = None, progress: Progress = None
+) -> Divergence:
     r"""How the difference between two branches of a session grows, and what is predicted.
 
         δ_{t+1} = J_t δ_t + B_t (x^b − x^a),   J, B = ∂F/∂s, ∂F/∂x at (s^a_t, x^a_{t+1})
@@ -89,6 +92,7 @@ def divergence(session: Any, a: str, b: str, *, row: int | None = None) -> Diver
         a: the branch whose Jacobian predicts.
         b: the other one.
         row: the row of a batch.
+        progress: a bar, silence or a function that hears the share done; see `Progress`.
 
     Returns:
         A `Divergence`, up to the end of the shorter branch. If a value is not finite, `failed`
@@ -135,8 +139,10 @@ def divergence(session: Any, a: str, b: str, *, row: int | None = None) -> Diver
     failed: list[str] = []
     delta = theirs[start] - ours[start]
     predicted = [delta]
-    with d.untouched(tuple(part[0] for part in fed[0]) if len(fed[0][0]) else d.inputs(None)):
+    first = tuple(part[0] for part in fed[0]) if len(fed[0][0]) else d.inputs(None)
+    with d.untouched(first), d.telling(end - start, progress) as ticks:
         for t in range(start, end):
+            ticks.update()
             now, then = (tuple(part[t] for part in parts) for parts in fed)
             moving = [i for i, x in enumerate(now) if x.is_floating_point()]
             if any(not torch.equal(now[i], then[i]) for i in range(len(now)) if i not in moving):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import jacrev, vjp, vmap
 
 from rnnlab.adapters.inside import Adapted
+from rnnlab.analysis.progress import Progress, Ticks
 from rnnlab.analysis.result import Units
 from rnnlab.cells.base import Cell, describe
 from rnnlab.errors import RnnlabError
@@ -24,6 +25,10 @@ F64 = torch.float64
 CHUNK = 1 << 21
 """How many numbers of a batch of Jacobians are formed at a time."""
 
+SMALL = 128
+"""With states of up to so many numbers one thread does the work: on small matrices torch loses
+more to waiting for its threads than it gains by them (ten times the time on a busy machine)."""
+
 Inputs = tuple[Tensor, ...]
 Map = Callable[[Tensor], Tensor]
 
@@ -35,15 +40,20 @@ class Field:
         fn: the function.
         direct: whether `fn` takes `(B, n)` as it is; otherwise it is vectorised by torch.func, and
             where that is impossible (Python that looks at the data) called row by row.
+        beat: called before every piece of work; may raise to stop it.
     """
 
-    def __init__(self, fn: Map, direct: bool = False) -> None:
+    def __init__(
+        self, fn: Map, direct: bool = False, beat: Callable[[], object] = lambda: None
+    ) -> None:
         self.fn = fn
         self.direct = direct
+        self.beat = beat
         self.rowwise = False
 
     def __call__(self, rows: Tensor) -> Tensor:
         """fn of every row: `(B, n) → (B, m)`."""
+        self.beat()
         if self.direct:
             return self.fn(rows)
         return self._each(self.fn, rows)
@@ -56,6 +66,7 @@ class Field:
         return torch.cat([self._each(jacrev(self.fn), part) for part in rows.split(size)])
 
     def _each(self, fn: Callable[[Tensor], Any], rows: Tensor) -> Tensor:
+        self.beat()
         if not self.rowwise:
             try:
                 return vmap(fn)(rows)
@@ -63,7 +74,11 @@ class Field:
                 raise
             except RuntimeError:
                 self.rowwise = True
-        return torch.stack([fn(row) for row in rows])
+        found = []
+        for row in rows:
+            self.beat()
+            found.append(fn(row))
+        return torch.stack(found)
 
 
 class Dynamics:
@@ -84,6 +99,7 @@ class Dynamics:
 
     def __init__(self, model: Any, owner: str) -> None:
         self.owner = owner
+        self.ticks: Ticks | None = None
         self.cell: ModelCell = as_cell(
             model.model if isinstance(model, ModelCell) else model, dtype=F64
         )
@@ -103,6 +119,19 @@ class Dynamics:
     def shown(self) -> str:
         """The model for a message."""
         return " ".join(repr(self.model).split())[:80]
+
+    @contextmanager
+    def telling(self, total: int, progress: Progress) -> Iterator[Ticks]:
+        """Tell how far the work is; every evaluation inside is a place to stop at."""
+        with Ticks(total, self.owner, progress) as ticks:
+            self.ticks = ticks
+            yield ticks
+        self.ticks = None
+
+    def beat(self) -> None:
+        """A place to stop at."""
+        if self.ticks is not None:
+            self.ticks.beat()
 
     # arguments
 
@@ -131,6 +160,8 @@ class Dynamics:
             given = value if isinstance(value, Tensor) else torch.as_tensor(own(value))
         except (TypeError, ValueError) as error:
             raise RnnlabError(f"{self.owner}: x is not numeric: {describe(value)}.") from error
+        if given.is_complex():
+            raise RnnlabError(f"{self.owner}: x must be real, got {describe(value)}.")
         keep = self.whole and not given.is_floating_point()
         return given.detach().to(self.device, given.dtype if keep else F64)
 
@@ -199,7 +230,7 @@ class Dynamics:
 
     def field(self, xs: Inputs) -> Field:
         """F(·, x) at a constant input."""
-        return Field(lambda s: self.call(self.cell, s, xs), self.direct)
+        return Field(lambda s: self.call(self.cell, s, xs), self.direct, self.beat)
 
     def call(self, cell: ModelCell, s: Tensor, xs: Inputs) -> Tensor:
         """The new state from s `(n,)`, or `(B, n)` for a model that takes batches."""
@@ -211,6 +242,8 @@ class Dynamics:
         """The states `(T + 1, n)` from s on; cut off after the last finite one."""
         rows = [s]
         for t in range(len(xs[0])):
+            if self.ticks is not None:
+                self.ticks.update()
             rows.append(self.step(rows[-1], tuple(part[t] for part in xs))[0])
             if not bool(torch.isfinite(rows[-1]).all()):
                 rows.pop()
@@ -227,7 +260,8 @@ class Dynamics:
     def untouched(self, xs: Inputs) -> Iterator[None]:
         """No gradients, random numbers of one's own; refuses a model that is itself random."""
         devices = [self.device] if self.device.type == "cuda" else []
-        with torch.no_grad(), torch.random.fork_rng(devices=devices):
+        one = threads(1) if self.n <= SMALL and self.device.type == "cpu" else nullcontext()
+        with torch.no_grad(), torch.random.fork_rng(devices=devices), one:
             s = self.vector(None)
             drawn = self._random_state()
             try:
@@ -252,6 +286,17 @@ class Dynamics:
                     "training mode? model.eval() switches it off."
                 )
             yield
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """So many threads for torch's operations."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def pushed(fn: Callable[..., Tensor], at: Inputs) -> Callable[..., Tensor]:
@@ -297,10 +342,3 @@ def check_whole(owner: str, **numbers: Any) -> None:
         whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
         if not whole or value < 1:
             raise RnnlabError(f"{owner}: {name} must be a whole number ≥ 1, got {value!r}.")
-
-
-def bar(total: int, what: str, progress: bool) -> Any:
-    """A tqdm bar, silent unless asked for."""
-    from tqdm.auto import tqdm
-
-    return tqdm(total=total, desc=what, disable=not progress)

@@ -12,6 +12,7 @@ from rnnlab.analysis.classify import completeness, kinds, spectra, summary
 from rnnlab.analysis.dynamics import Dynamics, check_whole, to_numpy
 from rnnlab.analysis.gap import Gaps
 from rnnlab.analysis.hunt import hunt
+from rnnlab.analysis.progress import Progress
 from rnnlab.analysis.result import Result, Units, frame, unit_name
 
 
@@ -125,7 +126,7 @@ def fixed_points(
     radius: float | None = None,
     rounds: int = 12,
     seed: int = 0,
-    progress: bool = False,
+    progress: Progress = None,
 ) -> FixedPoints:
     r"""The states that a constant input leaves where they are: F(s, x) = s.
 
@@ -133,13 +134,14 @@ def fixed_points(
         GRU:   r = h − n(h)
         LSTM:  r = (c − i∘g/(1 − f),  h − o∘tanh(c))
 
-    q is minimised from many starts (Levenberg–Marquardt, half of them after undamped Newton steps),
-    then brought to rounding by damped Newton. The residuals of GRU, LSTM and their kin have the
-    same zeros as s − F(s), and no others where a gate is closed. Starts: states on trajectories,
-    noise around them, a Sobol box, and mirror images, midpoints and recombinations of what was
-    found; rounds go on until two bring nothing new and the index sum is right. Points outside the
-    invariant set (|h| ≤ 1 for tanh RNN and GRU; |c| ≤ i_max/(1 − f_max) for LSTM) are counted, not
-    returned. Two results are one point if they are closer than their error radii.
+    q is minimised from many starts (Levenberg–Marquardt; a third of them after undamped Newton
+    steps, a third after s ← s − r(s)), then brought to rounding by damped Newton. The residuals of
+    GRU, LSTM and their kin have the same zeros as s − F(s), and no others where a gate is closed.
+    Starts: states on trajectories, noise around them, a Sobol box, and mirror images, midpoints and
+    recombinations of what was found; rounds go on until two bring nothing new and the index sum is
+    right. Points outside the invariant set (|h| ≤ 1 for tanh RNN and GRU; |c| ≤ i_max/(1 − f_max)
+    for LSTM) are counted, not returned. Two results are one point if they are closer than their
+    error radii.
 
     Args:
         model: a cell, Recur, Chain, adapted model or `as_cell(model)`; S numbers of state in all.
@@ -150,7 +152,7 @@ def fixed_points(
             along. What is found farther away is counted in `rejected`.
         rounds: the most rounds of starts.
         seed: of the starts; the model's and the global random state are not used.
-        progress: whether to show a bar.
+        progress: a bar, silence or a function that hears the share done; see `Progress`.
 
     Returns:
         A `FixedPoints`. If the model gives NaN or the search leaves something open, `failed` says

@@ -9,6 +9,7 @@ import numpy as np
 
 from rnnlab.analysis.dynamics import Dynamics, check_whole, to_numpy
 from rnnlab.analysis.plane import Plane, as_plane, grid_states
+from rnnlab.analysis.progress import Progress
 from rnnlab.analysis.result import Result, frame, number
 
 
@@ -69,8 +70,12 @@ class Flow(Result):
 
     def _says(self) -> str:
         said = f"{len(self.b)} × {len(self.a)} places on {self.plane.labels[0]}, "
-        said += f"{self.plane.labels[1]}: speed up to {number(np.nanmax(self.speed))} per step"
-        return said + f", median share out of the plane {np.nanmedian(self.out_of_plane):.0%}"
+        said += f"{self.plane.labels[1]}"
+        known = np.isfinite(self.speed)
+        if not known.any():
+            return said
+        said += f": speed up to {number(self.speed[known].max())} per step"
+        return said + f", median share out of the plane {np.median(self.out_of_plane[known]):.0%}"
 
 
 def flow(
@@ -81,6 +86,7 @@ def flow(
     state: Any = None,
     extent: Any = None,
     grid: int = 20,
+    progress: Progress = None,
 ) -> Flow:
     r"""The vector field of a constant input in a plane of states.
 
@@ -96,6 +102,7 @@ def flow(
         extent: `((a_min, a_max), (b_min, b_max))`; left out, the bounds of the two units, or the
             range of the PCA's scores and a margin.
         grid: G, places along each axis.
+        progress: a bar, silence or a function that hears the share done; see `Progress`.
 
     Returns:
         A `Flow`. Places where the model gives NaN are NaN and counted in `failed`.
@@ -113,10 +120,12 @@ def flow(
     d = Dynamics(model, "flow")
     check_whole("flow", grid=grid)
     inputs = d.inputs(x)
-    with d.untouched(inputs):
+    with d.untouched(inputs), d.telling(1, progress) as ticks:
         where = as_plane(d, plane, inputs, state, extent)
         states = grid_states(d, where, int(grid))
         moved = to_numpy(d.field(inputs)(states) - states)
+        ticks.update()
+    moved[~np.isfinite(moved).all(axis=1)] = np.nan
     within = moved @ where.axes.T
     speed = np.linalg.norm(moved, axis=1)
     out = np.linalg.norm(moved - within @ where.axes, axis=1)

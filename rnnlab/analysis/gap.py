@@ -127,5 +127,5 @@ class Gaps:
                 return part("cancelled", s)
             return gap(s) / part("scale", s).clamp(min=_TINY)
 
-        self.gap = Field(gap, dynamics.direct)
-        self.residual = Field(residual, dynamics.direct)
+        self.gap = Field(gap, dynamics.direct, dynamics.beat)
+        self.residual = Field(residual, dynamics.direct, dynamics.beat)

@@ -12,8 +12,9 @@ from torch import Tensor
 from rnnlab.analysis.bounds import invariant_box
 from rnnlab.analysis.classify import index_sum
 from rnnlab.analysis.continua import Continuum, continua
-from rnnlab.analysis.dynamics import F64, Dynamics, Inputs, bar, own
+from rnnlab.analysis.dynamics import F64, Dynamics, Inputs, own
 from rnnlab.analysis.gap import Gaps
+from rnnlab.analysis.progress import Progress
 from rnnlab.analysis.search import Search
 from rnnlab.cells.base import describe
 from rnnlab.errors import RnnlabError
@@ -48,10 +49,12 @@ def hunt(
     radius: float | None,
     rounds: int,
     seed: int,
-    progress: bool,
+    progress: Progress,
 ) -> Found:
     """Search for all zeros of `gaps.residual`."""
     count, given = _starts(d, starts)
+    if radius is not None and not radius > 0:
+        raise RnnlabError(f"{d.owner}: radius must be positive, got {radius!r}.")
     lower, upper = (b.to(d.device) for b in invariant_box(d.model, inputs))
     bounded = bool((torch.isfinite(lower) & torch.isfinite(upper)).all())
     visited, lost = _visited(d, inputs, lower, upper, seed)
@@ -61,9 +64,10 @@ def hunt(
     failed = []
     if lost:
         failed.append("The model's state is not finite after the first step at this input.")
-    first = [given, *([visited[:: max(1, len(visited) // 128)]] if len(visited) else [])]
+    some = min(128, count)
+    first = [given, visited[:: max(1, -(-len(visited) // some))]]
     quiet, total = 0, None
-    with bar(rounds, d.owner, progress) as ticks:
+    with d.telling(rounds, progress) as ticks:
         for turn in range(rounds if not lost else 1):
             if turn == 0:
                 fresh = torch.cat(
@@ -72,8 +76,7 @@ def hunt(
             else:
                 fresh = torch.cat([search.box(count // 2), search.relatives(count // 2)])
             quiet = 0 if search.add(fresh) else quiet + 1
-            ticks.update()
-            ticks.set_postfix(points=len(search.points), refresh=False)
+            ticks.update(points=len(search.points))
             if quiet < 2:
                 continue
             decidable = bounded and not len(search.flat)
@@ -86,9 +89,10 @@ def hunt(
             "find more."
         )
     sets = continua(search)
-    if bounded and not sets:
+    countable = bounded and not sets and not lost
+    if countable:
         total = index_sum(gaps, search.points)
-    complete = None if not bounded or sets else total == 1
+    complete = total == 1 if countable else None
     if complete is False:
         failed.append(
             f"The index sum is {total:+d} where +1 is certain: a point is missing, or the state "
@@ -173,8 +177,6 @@ def _box(
     if len(visited):
         reach = torch.maximum(reach, 2 * visited.abs().quantile(0.9, dim=0))
     if radius is not None:
-        if not radius > 0:
-            raise RnnlabError(f"fixed_points: radius must be positive, got {radius!r}.")
         open_ = ~(torch.isfinite(lower) & torch.isfinite(upper))
         reach = torch.where(open_, torch.full_like(reach, float(radius)), reach)
     wide = (upper - lower) > 10 * reach

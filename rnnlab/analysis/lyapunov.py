@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.func import jacrev, vmap
 
-from rnnlab.analysis.dynamics import CHUNK, Dynamics, Inputs, bar, check_whole, pushed, to_numpy
+from rnnlab.analysis.dynamics import CHUNK, Dynamics, Inputs, check_whole, pushed, to_numpy
+from rnnlab.analysis.progress import Progress
 from rnnlab.analysis.result import Result, frame, number
 from rnnlab.errors import RnnlabError
 
@@ -81,7 +82,7 @@ def lyapunov(
     state: Any = None,
     transient: int | None = None,
     seed: int = 0,
-    progress: bool = False,
+    progress: Progress = None,
 ) -> Lyapunov:
     r"""The mean rates at which small differences in the whole carried state grow or shrink.
 
@@ -99,7 +100,7 @@ def lyapunov(
         transient: how many of the T steps only turn Q towards its limit; a quarter, at most 200, if
             left out.
         seed: of the first Q, a random orthonormal one.
-        progress: whether to show a bar.
+        progress: a bar, silence or a function that hears the share done; see `Progress`.
 
     Returns:
         A `Lyapunov`. If a state or Jacobian is not finite at some step, `failed` names the step and
@@ -137,7 +138,10 @@ def lyapunov(
         )
     failed: list[str] = []
     generator = torch.Generator().manual_seed(seed)
-    with d.untouched(tuple(part[0] for part in inputs)):
+    with (
+        d.untouched(tuple(part[0] for part in inputs)),
+        d.telling(2 * steps, progress) as ticks,
+    ):
         states = d.trajectory(d.vector(begin if state is None else state), inputs)
         if len(states) <= steps:
             failed.append(
@@ -145,26 +149,24 @@ def lyapunov(
                 "exponents are those of the steps before."
             )
         tracker = _Tracker(d.n, int(k), transient, generator, d.device)
-        with bar(len(states) - 1, owner, progress) as ticks:
-            for Z in _products(d, states, inputs, tracker):
-                if not bool(torch.isfinite(Z).all()):
-                    failed.append(
-                        f"The Jacobian is not finite at step {tracker.t + 1}; the exponents are "
-                        "those of the steps before."
-                    )
-                    break
-                tracker.advance(Z)
-                ticks.update()
+        for Z in _products(d, states, inputs, tracker):
+            if not bool(torch.isfinite(Z).all()):
+                failed.append(
+                    f"The Jacobian is not finite at step {tracker.t + 1}; the exponents are "
+                    "those of the steps before."
+                )
+                break
+            tracker.advance(Z)
+            ticks.update()
     rates = np.array(tracker.rates).reshape(-1, int(k))
     if not len(rates):
         failed.append("No step is left after the transient: there are no exponents.")
-        rates = np.full((1, int(k)), np.nan)
     return _result(rates, d.n, int(transient), failed)
 
 
 def _result(rates: np.ndarray, n: int, transient: int, failed: list[str]) -> Lyapunov:
     steps, k = rates.shape
-    means = rates.mean(axis=0)
+    means = rates.mean(axis=0) if steps else np.full(k, np.nan)
     order = np.argsort(-np.nan_to_num(means, nan=-np.inf, neginf=-np.inf), kind="stable")
     means, rates = means[order], rates[:, order]
     error = np.full(k, np.nan)

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.func import jacrev, vmap
 
 from rnnlab.analysis.attribution import check_real
-from rnnlab.analysis.dynamics import CHUNK, F64, Dynamics, bar, to_numpy
+from rnnlab.analysis.dynamics import CHUNK, F64, Dynamics, to_numpy
+from rnnlab.analysis.progress import Progress
 from rnnlab.analysis.result import Result, counted, frame, number
 from rnnlab.errors import RnnlabError
 from rnnlab.nested import named_leaves
@@ -31,8 +32,8 @@ class Memory(Result):
         log_lag: `(T,)`, ln m(k) for k = 0 … T − 1, m(k) = mean_t ‖∂s_{t+k}/∂x_t‖.
         e_folding: steps in which m falls by the factor e, from the slope of its later half; ∞ if it
             does not fall, 0 if it is zero there, NaN with fewer than 4 steps.
-        horizon: the fewest steps after which m stays below 1 % of m(0); T if `horizon_reached` is
-            false: then the memory is *at least* T steps long.
+        horizon: the fewest steps after which m stays below 1 % of m(0), 0 if no input enters the
+            state; T if `horizon_reached` is false: then the memory is *at least* T steps long.
         horizon_reached: see there.
         averaged: from how many steps m was averaged.
 
@@ -86,12 +87,13 @@ class Memory(Result):
 
     def _says(self) -> str:
         least = "" if self.horizon_reached else "at least "
-        said = f"{counted(len(self.log_state), 'step')}: 1 % horizon {least}{self.horizon} steps"
+        horizon = counted(self.horizon, "step")
+        said = f"{counted(len(self.log_state), 'step')}: 1 % horizon {least}{horizon}"
         return said + f", e-folding time {number(self.e_folding)} steps"
 
 
 def memory(
-    model: Any, xs: Any, *, state: Any = None, seed: int = 0, progress: bool = False
+    model: Any, xs: Any, *, state: Any = None, seed: int = 0, progress: Progress = None
 ) -> Memory:
     r"""How strongly the state and the output at the end still depend on each past input.
 
@@ -105,7 +107,7 @@ def memory(
         xs: the inputs `(T, I)`, or a Trace, whose initial state is then used too.
         state: the state before the first step; the initial one if left out.
         seed: nothing here is random; accepted like everywhere.
-        progress: whether to show a bar.
+        progress: a bar, silence or a function that hears the share done; see `Progress`.
 
     Returns:
         A `Memory`. If a state or derivative is not finite at some step, `failed` names it, and
@@ -127,7 +129,7 @@ def memory(
     (x, *more), begin = d.sequence(xs)
     check_real(owner, x, more)
     failed: list[str] = []
-    with d.untouched((x[0],)):
+    with d.untouched((x[0],)), d.telling(3 * len(x), progress) as ticks:
         states = d.trajectory(d.vector(begin if state is None else state), (x,))
         steps = len(states) - 1
         if steps < len(x):
@@ -135,10 +137,9 @@ def memory(
                 f"The model's state is not finite after step {steps + 1} of {len(x)}; only the "
                 f"{counted(steps, 'step')} before are analysed."
             )
-        with bar(2 * steps, owner, progress) as ticks:
-            log_state, log_output = _backwards(d, states, x, ticks)
-            starts = np.unique(np.linspace(0, max(steps - 1, 0), STARTS).astype(int))
-            log_lag = _forwards(d, states, x, starts if steps else starts[:0], ticks)
+        log_state, log_output = _backwards(d, states, x, ticks)
+        starts = np.unique(np.linspace(0, max(steps - 1, 0), STARTS).astype(int))
+        log_lag = _forwards(d, states, x, starts if steps else starts[:0], ticks)
     if np.isnan(np.concatenate([log_state, log_output, log_lag])).any():
         failed.append("A derivative is not finite: entries that are NaN are not known.")
     e_folding = _e_folding(log_lag)
@@ -268,6 +269,8 @@ def _horizon(log_lag: np.ndarray) -> tuple[int, bool]:
     """The first lag from which on m stays below 1 % of m(0)."""
     if not len(log_lag):
         return 0, False
+    if np.isneginf(log_lag).all():  # the input never enters the state
+        return 0, True
     above = np.argwhere(~(log_lag < log_lag[0] + np.log(0.01))).ravel()
     first = int(above[-1]) + 1 if len(above) else 0
     return first, first < len(log_lag)

@@ -41,7 +41,8 @@ class Search:
         # an LSTM's c may reach 10⁶ where its h reaches 1: then also searched in units of the bounds
         wide = torch.isfinite(self.upper) & (self.upper > 10)
         self.unit = unit = torch.where(wide, self.upper, torch.ones_like(self.upper))
-        self.scaled = Field(lambda u: self.residual.fn(u * unit) / unit, self.residual.direct)
+        r = self.residual
+        self.scaled = Field(lambda u: r.fn(u * unit) / unit, r.direct, r.beat)
         self.generator = torch.Generator().manual_seed(self.seed)
         engine = torch.quasirandom.SobolEngine
         self.sobol = engine(self.n, scramble=True, seed=self.seed) if self.n <= 20_000 else None

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rnnlab.bench import analysis as analyses
 from rnnlab.bench.timing import Row, compare
 from rnnlab.cells import GRUCell, LSTMCell, RNNCell
 from rnnlab.cells.base import Cell
@@ -291,5 +292,6 @@ SECTIONS = {
     "cells": cells,
     "gates": gates,
     "sessions": sessions,
+    "analysis": analyses.analysis,
     "gpu": gpu,
 }

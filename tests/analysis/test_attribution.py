@@ -10,6 +10,7 @@ import torch
 
 import rnnlab as rl
 from rnnlab.analysis import attribution
+from tests.analysis import captum_reference
 from tests.analysis.helpers import inputs, varied
 from tests.helpers import numeric_jacobian
 
@@ -118,20 +119,17 @@ def test_against_a_transcription(kind):
     np.testing.assert_allclose(found.values, want, atol=1e-12)
 
 
-def test_against_captum():
-    reason = "captum is not installed; pip install captum runs this test"
-    captum = pytest.importorskip("captum.attr", reason=reason)
-    net, xs = model(), inputs(7, 3)
+RULES = {"gausslegendre": "gauss", "riemann_middle": "midpoint"}
 
-    def forward(batch):  # (B, T, I) → (B, 2)
-        rl.reset(net)
-        return rl.unroll(net, batch.transpose(0, 1))[-1]
 
-    method = captum.IntegratedGradients(forward)
-    want = method.attribute(torch.tensor(xs)[None], target=1, n_steps=50)
-    rl.reset(net)
-    found = attribution(net, xs, 1, "integrated", points=50)
-    np.testing.assert_allclose(found.values, want[0].detach().numpy(), atol=1e-6)
+@pytest.mark.parametrize(("kind", "method"), captum_reference.TABLE)
+def test_against_captum(kind, method):
+    net, xs = captum_reference.model(kind), inputs(captum_reference.STEPS, 3)
+    options = {"points": captum_reference.POINTS, "rule": RULES[method]}
+    found = attribution(net, xs, captum_reference.TARGET, "integrated", **options)
+    np.testing.assert_allclose(
+        found.values, captum_reference.TABLE[kind, method], rtol=0, atol=1e-7
+    )
 
 
 def test_a_vanishing_gradient_stays_visible():
