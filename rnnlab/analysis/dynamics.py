@@ -60,10 +60,29 @@ class Field:
 
     def jacobian(self, rows: Tensor) -> Tensor:
         """∂fn/∂s of every row: `(B, m, n)`."""
+        return self.both(rows)[1]
+
+    def both(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """fn and ∂fn/∂s of every row: `(B, m)` and `(B, m, n)`."""
         if not len(rows):
-            return rows.new_zeros(0, rows.shape[1], rows.shape[1])
+            return rows, rows.new_zeros(0, rows.shape[1], rows.shape[1])
         size = max(1, CHUNK // max(1, rows.shape[1] ** 2))
-        return torch.cat([self._each(jacrev(self.fn), part) for part in rows.split(size)])
+        parts = [self._both(part) for part in rows.split(size)]
+        values, slopes = (torch.cat(side) for side in zip(*parts, strict=True))
+        return values, slopes
+
+    def _both(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.direct:
+            return self(rows), self._each(jacrev(self.fn), rows)
+        self.beat()
+
+        def total(s: Tensor) -> tuple[Tensor, Tensor]:
+            y = self.fn(s)
+            return y.sum(dim=0), y
+
+        # no row enters another's value: the gradient of the sum has each row's own
+        slopes, values = jacrev(total, has_aux=True)(rows)
+        return values, slopes.transpose(0, 1)
 
     def _each(self, fn: Callable[[Tensor], Any], rows: Tensor) -> Tensor:
         self.beat()

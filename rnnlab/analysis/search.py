@@ -108,9 +108,12 @@ class Search:
         plain, jumped, settled = (starts[k::3] for k in range(3))
         jumped = leap(self.residual, jumped, self.near, self.far)
         settled = settled - self.residual(settled)
-        begun = torch.cat([plain, jumped])
-        in_units = descend(self.scaled, settled / self.unit) * self.unit
-        found = polish(self.residual, torch.cat([descend(self.residual, begun), in_units]))
+        if bool((self.unit == 1).all()):
+            near = descend(self.residual, torch.cat([plain, jumped, settled]))
+        else:
+            in_units = descend(self.scaled, settled / self.unit) * self.unit
+            near = torch.cat([descend(self.residual, torch.cat([plain, jumped])), in_units])
+        found = polish(self.residual, near)
         self.rejected["not finite"] += int(found.lost)
         good = found.norm <= ACCEPT * found.rounding
         self.rejected["did not converge"] += int((~good).sum())
@@ -189,7 +192,8 @@ def leap(residual: Field, s: Tensor, near: Tensor, far: Tensor, steps: int = 8) 
     for _ in range(steps):
         if not len(s):
             break
-        step, _ = torch.linalg.solve_ex(residual.jacobian(s), residual(s))
+        r, J = residual.both(s)
+        step, _ = torch.linalg.solve_ex(J, r)
         size = step.norm(dim=1, keepdim=True)
         new = s - step * (limit / size.clamp(min=limit))
         s = torch.where(torch.isfinite(new).all(dim=1, keepdim=True), new, s)
@@ -200,28 +204,28 @@ def descend(residual: Field, s: Tensor, steps: int = 60) -> Tensor:
     """Levenberg–Marquardt on ½‖residual‖²: descent far away, Newton's method close by."""
     done = s.clone()
     where = torch.arange(len(s), device=s.device)
-    r = residual(s)
+    r, J = residual.both(s)
     damping = s.new_full((len(s),), 1e-2)
     eye = torch.eye(s.shape[1], dtype=s.dtype, device=s.device)
     stalled = torch.zeros(len(s), device=s.device)
     for _ in range(steps):
         keep = torch.isfinite(r).all(dim=1) & (r.norm(dim=1) > 1e-9) & (stalled < 8)
         done[where] = s
-        s, r, damping, where, stalled = (v[keep] for v in (s, r, damping, where, stalled))
+        s, r, J, damping, where, stalled = (v[keep] for v in (s, r, J, damping, where, stalled))
         if not len(s):
             break
-        J = residual.jacobian(s)
         normal = J.mT @ J
         scale = normal.diagonal(dim1=1, dim2=2).mean(dim=1).clamp(min=1e-300)
         factor, bad = torch.linalg.cholesky_ex(normal + (damping * scale).view(-1, 1, 1) * eye)
         step = torch.cholesky_solve((J.mT @ r.unsqueeze(-1)), factor).squeeze(-1)
         new = s - step
-        after = residual(new)
+        after, slopes = residual.both(new)
         before, now = r.norm(dim=1), after.norm(dim=1)
         better = (bad == 0) & torch.isfinite(after).all(dim=1) & (now < before)
         stalled = torch.where(better & (now < 0.999 * before), 0.0, stalled + 1)
         s = torch.where(better.unsqueeze(1), new, s)
         r = torch.where(better.unsqueeze(1), after, r)
+        J = torch.where(better.view(-1, 1, 1), slopes, J)
         damping = torch.where(better, damping / 8, damping * 4).clamp(1e-15, 1e8)
     done[where] = s
     return done
@@ -240,7 +244,7 @@ def polish(residual: Field, s: Tensor, steps: int = 40) -> Batch:
         if not len(where):
             break
         now = best[where]
-        r, J = residual(now), residual.jacobian(now)
+        r, J = residual.both(now)
         step = shortest(J, r)
         weight = row_weight(J, now)
         least = (weight * r).norm(dim=1)
@@ -268,7 +272,7 @@ def measured(residual: Field, s: Tensor, lost: int = 0) -> Batch:
     2‖J⁻¹‖·‖r‖ if ‖J⁻¹‖²·‖r‖·K ≤ ½; K, the Lipschitz constant of J, is taken as 1 and ‖r‖ as at
     least its rounding. States for which this fails at rounding are not `regular`.
     """
-    r, J = residual(s), residual.jacobian(s)
+    r, J = residual.both(s)
     unit = s.abs().clamp(min=1.0)
     weight = row_weight(J, s)
     norm = (weight * r).norm(dim=1)
