@@ -422,6 +422,11 @@ def _as_leaf(name: str, value: Any, like: Any, ours: bool) -> Any:
         return value
     if value.dtype != like.dtype:
         raise RnnlabError(f"load_states: {name} is {value.dtype}, the model's is {like.dtype}.")
+    if value.device != like.device:
+        raise RnnlabError(
+            f"load_states: {name} is on {value.device}, the model is on {like.device}. "
+            f"value.to({str(like.device)!r}) moves it."
+        )
     if like.shape not in (value.shape, value.shape[1:]):
         raise RnnlabError(
             f"load_states: {name} has shape {tuple(value.shape)}; the model's initial state has "

@@ -21,6 +21,12 @@ CHUNK_BYTES = 1 << 18
 _SWEPT_UNITS = 512
 """Up to this many units in a step (batch × H) a sweep beats autograd's record of the steps."""
 
+_SWEPT_STEPS = 24
+"""Fewer steps do not make up for what a sweep has to find out first."""
+
+_SWEPT_KERNEL_STEPS = 64
+"""The same, beside a fused kernel."""
+
 _SHORT = 8
 """Segments shorter than this, on average, are stepped through rather than started one by one."""
 
@@ -35,6 +41,16 @@ class Plan:
     """Steps of each row, `(B,)`; None where all rows are full."""
     resets: Tensor | None = None
     """`(T,)` or `(T, B)`: whether the state is put back before that step."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether every row is full and nothing is put back."""
+        return self.lengths is None and self.resets is None
+
+    @property
+    def by_row(self) -> bool:
+        """Whether rows have ends or resets of their own."""
+        return self.lengths is not None or (self.resets is not None and self.resets.dim() == 2)
 
     @cached_property
     def active(self) -> Tensor | None:
@@ -237,13 +253,16 @@ def scan(cell: Cell, parts: Parts, xs: Tensor) -> tuple[Parts, Tensor]:
 
     Parts of the state are `(H,)` or `(B, H)`, those that come back `(B, H)`.
     """
-    if _small(cell, xs) and _wants_gradient(cell, parts, xs) and _ordinary(xs.device.type):
-        fused = cell.fused and len(parts) == 1
-        if fused or not cell.fused:
-            u, parts = cell.project(xs), _rows(parts, xs)
-            if sweepable(cell, parts, u):
-                return sweep(cell, parts, u, xs if fused else None)
-    if cell.fused and not _differentiated_forward():
+    fused = cell.fused
+    if (
+        _sweep_pays(cell, fused, xs)
+        and _wants_gradient(cell, parts, xs)
+        and _ordinary(xs.device.type)
+    ):
+        u, parts = cell.project(xs), _rows(parts, xs)
+        if sweepable(cell, parts, u):
+            return sweep(cell, parts, u, xs if fused else None)
+    if fused and not _differentiated_forward():
         state, ys = cell.kernel(as_state(parts), xs)
         return as_parts(state), ys
     parts = _rows(parts, xs)
@@ -340,8 +359,16 @@ def _rows(parts: Parts, xs: Tensor) -> Parts:
     return tuple(p if p.dim() == 2 else p.expand(rows, p.shape[-1]) for p in parts)
 
 
-def _small(cell: Cell, xs: Tensor) -> bool:
-    return 0 < xs.shape[1] * cell.hidden_size <= _SWEPT_UNITS and not xs.is_cuda
+def _sweep_pays(cell: Cell, fused: bool, xs: Tensor) -> bool:
+    """Whether the steps are small and many; a kernel shows the outputs, not a second state."""
+    if fused and len(cell.state_names) > 1:
+        return False
+    steps, rows = xs.shape[:2]
+    return (
+        steps >= (_SWEPT_KERNEL_STEPS if fused else _SWEPT_STEPS)
+        and 0 < rows * cell.hidden_size <= _SWEPT_UNITS
+        and not xs.is_cuda
+    )
 
 
 def _wants_gradient(cell: Cell, parts: Parts, xs: Tensor) -> bool:

@@ -7,6 +7,8 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_batchedtensor, is_legacy_batchedtensor
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
 
@@ -96,41 +98,51 @@ class _Sweep(torch.autograd.Function):
         parts = rest[: len(cell.state_names)]
         if xs is not None:
             state, ys = cell.kernel(as_state(parts), xs)
-            last, stacks, ctx.output = as_parts(state), (ys,), 0
+            last, stacks, ctx.output = (as_parts(state)[0].clone(),), (ys,), 0
         else:
             last, stacks, ys, ctx.output = all_states(cell, parts, u)
         ctx.cell, ctx.names = cell, names
+        ctx.as_it_was = _stand_in(cell, {})  # options may change before the way back
         ctx.save_for_backward(u, *rest, *stacks)
-        return ys, *last
+        # whoever writes into the outputs must not write into what is kept
+        return (ys if ctx.output is None else ys.clone()), *last
 
     @staticmethod
     def backward(ctx: Any, gy: Tensor, *g_last: Tensor) -> Any:  # type: ignore[override]
         count = len(g_last)
         u, *rest = ctx.saved_tensors
         parts, weights, stacks = rest[:count], rest[count:-count], rest[-count:]
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() and not any(map(_batched, (gy, *g_last))):
             try:
-                run = _Backward(ctx.cell, ctx.names, weights, ctx.output)
+                run = _Backward(ctx.as_it_was, ctx.names, weights, ctx.output)
                 return None, None, None, *run(u, parts, stacks, gy, g_last)
             except _UnlikeError as reason:
                 _fits[ctx.cell] = not reason.lasts
         return None, None, None, *_by_loop(ctx, u, parts, weights, (gy, *g_last))
 
 
+def _batched(gradient: Tensor) -> bool:
+    """Whether it stands for many at once: vmap, `is_grads_batched`, a vectorized Jacobian."""
+    return is_batchedtensor(gradient) or is_legacy_batchedtensor(gradient)
+
+
 def _by_loop(ctx: Any, u: Tensor, parts: Any, weights: Any, cotangents: Any) -> tuple[Any, ...]:
     """The gradients by differentiating the loop; they can be differentiated again."""
     again = torch.is_grad_enabled()
     with torch.enable_grad():
-        # aliases: nothing but the loop itself lies between them and the results
-        inputs = [
-            value.view_as(value) if again else value.detach().requires_grad_(value.requires_grad)
-            for value in (u, *parts, *weights)
-        ]
-        u, *rest = inputs
-        parts, weights = rest[: len(parts)], rest[len(parts) :]
-        cell = _stand_in(ctx.cell, dict(zip(ctx.names, weights, strict=True)))
-        last, _, ys = loop(cell.stepper(), tuple(parts), u)
-        results = [torch.stack(ys), *last]
+        with temporarily_clear_interpreter_stack():  # only the cotangents can be batched
+            # aliases: nothing but the loop itself lies between them and the results
+            inputs = [
+                value.view_as(value)
+                if again
+                else value.detach().requires_grad_(value.requires_grad)
+                for value in (u, *parts, *weights)
+            ]
+            u, *rest = inputs
+            parts, weights = rest[: len(parts)], rest[len(parts) :]
+            cell = _stand_in(ctx.as_it_was, dict(zip(ctx.names, weights, strict=True)))
+            last, _, ys = loop(cell.stepper(), tuple(parts), u)
+            results = [torch.stack(ys), *last]
         wanted = [value for value in inputs if value.requires_grad]
         pairs = [pair for pair in zip(results, cotangents, strict=True) if pair[0].requires_grad]
         found = iter(

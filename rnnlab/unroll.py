@@ -85,8 +85,10 @@ def unroll(
         0.0
     """
     plain = lengths is None and reset_at is None and not reverse
-    if plain and isinstance(xs, Tensor) and xs.dim() and _is(model, Recur) and _has_fast_way(model):
-        return _cell_sequence(model, xs, Plan(len(xs), 0))  # one state, set at the very end
+    if plain and isinstance(xs, Tensor) and xs.dim():
+        cell = _own_cell(model)
+        if cell is not None:
+            return _cell_sequence(model, cell, xs, None)  # one state, set at the very end
     with atomic():
         if isinstance(xs, PackedSequence):
             return _packed(model, xs, lengths, reset_at, reverse)
@@ -185,27 +187,49 @@ def _stack(ys: Any, empty: Any) -> Tensor:
 def _is(model: Any, *kinds: type) -> bool:
     """Whether `model` is one of these and does not do something else when it is called."""
     forward = getattr(type(model), "forward", None)
-    return any(isinstance(model, kind) and forward is kind.forward for kind in kinds)
+    for kind in kinds:
+        if forward is kind.forward and isinstance(model, kind):
+            return "forward" not in model.__dict__
+    return False
+
+
+def _own_cell(model: Any) -> Cell | None:
+    """The cell of a Recur around one of ours, to whose steps nobody listens."""
+    if _is(model, Recur) and not _hooked(model):
+        cell = model.cell
+        if _is(cell, Cell):
+            return cell
+    return None
 
 
 def _has_fast_way(model: Any) -> bool:
     if _is(model, Chain):
         return _layerwise(model) and any(_has_fast_way(layer) for layer in model)
-    return _is(model, Bidirectional) or (
-        _is(model, Recur) and _is(model.cell, Cell) and not _hooked(model)
+    return _is(model, Bidirectional) or _own_cell(model) is not None
+
+
+def _listened() -> bool:
+    """Whether someone listens to the calls of every module there is."""
+    return bool(
+        _torch_module._global_forward_hooks
+        or _torch_module._global_forward_pre_hooks
+        or _torch_module._global_backward_hooks
+        or _torch_module._global_backward_pre_hooks
     )
 
 
 def _hooked(module: nn.Module) -> bool:
     """Whether someone listens to single calls, so that every step has to be one."""
-    if any(getattr(_torch_module, f"_global{kind}") for kind in _HOOKS):
-        return True
-    for part in module.modules():
-        slots = part.__dict__
-        for kind in _HOOKS:
-            if slots[kind]:
-                return True
-    return False
+    return _listened() or _has_hooks(module)
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    slots = module.__dict__
+    for kind in _HOOKS:
+        if slots[kind]:
+            return True
+    inside = slots["_modules"].values()
+    return bool(inside) and any(part is not None and _has_hooks(part) for part in inside)
 
 
 def _layerwise(chain: Chain) -> bool:
@@ -216,9 +240,7 @@ def _layerwise(chain: Chain) -> bool:
         if inside & seen:
             return False
         seen |= inside
-    return not any(
-        getattr(_torch_module, f"_global{kind}") or getattr(chain, kind) for kind in _HOOKS
-    )
+    return not (_listened() or any(getattr(chain, kind) for kind in _HOOKS))
 
 
 def _within_reach(layer: nn.Module) -> set[int]:
@@ -257,8 +279,9 @@ def _run(model: Any, xs: Any, plan: Plan) -> Any:
     if isinstance(xs, Tensor):
         if _is(model, *_ANY_LEADING_DIMS) and not _hooked(model):
             return model(xs)
-        if _has_fast_way(model):
-            return _cell_sequence(model, xs, plan)
+        cell = _own_cell(model)
+        if cell is not None:
+            return _cell_sequence(model, cell, xs, plan)
     return _stepwise(model, xs, plan)
 
 
@@ -268,13 +291,10 @@ def _between(chain: Chain, position: int, ys: Any) -> Any:
     return [chain.between(position, y) for y in ys]
 
 
-def _cell_sequence(recur: Recur, xs: Tensor, plan: Plan) -> Tensor:
-    cell = recur.cell
-    assert isinstance(cell, Cell)
+def _cell_sequence(recur: Recur, cell: Cell, xs: Tensor, plan: Plan | None) -> Tensor:
     cell.check_input(xs, leading=1)
     lead = xs.shape[1:-1]
-    by_row = plan.lengths is not None or (plan.resets is not None and plan.resets.dim() == 2)
-    if by_row and not lead:
+    if plan is not None and not lead and plan.by_row:
         raise RnnlabError(
             f"{cell!r}: lengths and resets by row need a batch, xs (T, B, I); "
             f"xs.shape = {tuple(xs.shape)}"
@@ -285,11 +305,11 @@ def _cell_sequence(recur: Recur, xs: Tensor, plan: Plan) -> Tensor:
         recur._refuse_batch(recur.__dict__["_lead"], (lead,))
     if not len(xs):
         return xs.new_empty(0, *lead, cell.hidden_size)
-    cell.check_state(state, xs[0])
+    cell.check_state(state, xs, leading=1)
     if not lead:
         xs = xs.unsqueeze(1)
     parts = as_parts(state)
-    if plan.lengths is None and plan.resets is None:
+    if plan is None or plan.plain:
         parts, ys = scan(cell, parts, xs)
     else:
         if not lead:
@@ -303,7 +323,7 @@ def _cell_sequence(recur: Recur, xs: Tensor, plan: Plan) -> Tensor:
 
 def _stepwise(model: Any, xs: Any, plan: Plan) -> list[Any]:
     """The loop, for any model; its Recurs are put back and held where the plan says so."""
-    if plan.resets is None and plan.lengths is None:
+    if plan.plain:
         return [model(x) for x in xs]
     inside = [recur for _, recur in recurs(model)]
     ys = []

@@ -235,6 +235,10 @@ class TestLoading:
                 lambda s: s.update({"1.h": torch.zeros(1)}),
                 "1.h is torch.float32, the model's is torch.float64.",
             ),
+            (
+                lambda s: s.update({"1.h": s["1.h"].to("meta")}),
+                "1.h is on meta, the model is on cpu. value.to('cpu') moves it.",
+            ),
             *(
                 (
                     lambda s, shape=shape: s.update({"1.h": filled(*shape)}),

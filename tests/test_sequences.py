@@ -108,6 +108,12 @@ def agrees(model, plan, *, running=True, tol=1e-10, xs=None):
         close((unroll(model, dirty, **plan), by_row(rl.states(model))), want[:2], tol)
 
 
+def swept(monkeypatch):
+    """Gradients of whole sequences at once, however short."""
+    monkeypatch.setattr(scan, "_SWEPT_STEPS", 1)
+    monkeypatch.setattr(scan, "_SWEPT_KERNEL_STEPS", 1)
+
+
 @pytest.mark.parametrize(
     "plan",
     ["reverse", "lengths", "resets", "lengths resets by row reverse", "lengths many resets"],
@@ -116,6 +122,7 @@ def agrees(model, plan, *, running=True, tol=1e-10, xs=None):
 def test_every_cell(kind, plan, monkeypatch):
     if "many" not in plan:
         monkeypatch.setattr(scan, "_SHORT", 1)  # every segment on its own, however short
+    swept(monkeypatch)
     agrees(randomise(Recur(kind(I, H, dtype=F64))), PLANS[plan])
 
 
@@ -131,6 +138,7 @@ def test_every_cell_step_by_step(kind, plan, monkeypatch):
 @ALL_CELLS
 def test_every_cell_in_chunks(kind, size, monkeypatch):
     monkeypatch.setattr(sweep, "CHUNK_BYTES", size)
+    swept(monkeypatch)
     agrees(randomise(Recur(kind(I, H, dtype=F64))), {})
 
 

@@ -11,7 +11,7 @@ import rnnlab as rl
 from rnnlab import Cell, Recur, RnnlabError, scan, sweep, unroll
 from rnnlab.cells.base import AdditiveCell
 from rnnlab.cells.registry import CELLS
-from tests.helpers import F64, close, filled, randomise, weighted
+from tests.helpers import F64, close, filled, parts, randomise, weighted
 
 I, H, B, T = 3, 4, 2, 6
 SOME = [c for c in CELLS if c.__name__ in {"RNNCell", "GRUCell", "GRUv3Cell", "PeepholeLSTMCell"}]
@@ -20,7 +20,9 @@ SOME_CELLS = pytest.mark.parametrize("kind", SOME, ids=lambda kind: kind.__name_
 
 @pytest.fixture(autouse=True)
 def swept(monkeypatch):
-    """How many sequences went through the sweep."""
+    """How many sequences went through the sweep, however short."""
+    monkeypatch.setattr(scan, "_SWEPT_STEPS", 1)
+    monkeypatch.setattr(scan, "_SWEPT_KERNEL_STEPS", 1)
     count, apply = [], sweep._Sweep.apply
     monkeypatch.setattr(sweep._Sweep, "apply", lambda *a: count.append(1) or apply(*a))
     return count
@@ -339,3 +341,70 @@ def test_large_batches_are_recorded_step_by_step(swept):
     model = randomise(Recur(rl.GRUv3Cell(I, H, dtype=F64)))
     unroll(model, filled(2, scan._SWEPT_UNITS // H + 1, I))
     assert not swept
+
+
+@pytest.mark.parametrize("kind", [rl.GRUv3Cell, rl.RNNCell])
+def test_short_sequences_are_recorded_step_by_step(kind, swept, monkeypatch):
+    monkeypatch.undo()
+    apply = sweep._Sweep.apply
+    monkeypatch.setattr(sweep._Sweep, "apply", lambda *a: swept.append(1) or apply(*a))
+    model = model_of(kind)
+    shortest = scan._SWEPT_KERNEL_STEPS if model.cell.fused else scan._SWEPT_STEPS
+    unroll(model, filled(shortest - 1, B, I))
+    assert not swept
+    unroll(model, filled(shortest, B, I))
+    assert swept
+
+
+@SOME_CELLS
+def test_outputs_and_states_may_be_written_into(kind):
+    model, xs = model_of(kind), filled(T, B, I).requires_grad_()
+
+    def masked(ys):
+        ys[:, 0] = 0
+        return torch.autograd.grad(weighted(ys), [*model.parameters(), xs])
+
+    want, got = both(model, xs, masked)
+    close(got, want)
+    model.reset()
+    unroll(model, xs)
+    last = parts(model.state)[0]
+    want = torch.autograd.grad(3 * weighted(last), xs, retain_graph=True)
+    close(torch.autograd.grad(weighted(last.mul_(3)), xs), want)
+
+
+@SOME_CELLS
+def test_many_gradients_at_once(kind):
+    model, xs = model_of(kind), filled(T, B, I).requires_grad_()
+    wanted, many = [*model.parameters(), xs], filled(3, T, B, H, seed=7)
+
+    def batched(ys):
+        return torch.autograd.grad(ys, wanted, many, is_grads_batched=True)
+
+    def mapped(ys):
+        def one(cotangent):
+            return torch.autograd.grad(ys, wanted, cotangent, retain_graph=True)
+
+        return torch.func.vmap(one)(many)
+
+    one_by_one, _ = both(
+        model, xs, lambda ys: [torch.autograd.grad(ys, wanted, g, retain_graph=True) for g in many]
+    )
+    want = [torch.stack(column) for column in zip(*one_by_one, strict=True)]
+    for way in (batched, mapped):
+        model.reset()
+        close(list(way(unroll(model, xs))), want)
+
+
+def test_options_that_change_before_the_way_back():
+    model, xs = Recur(randomise(rl.LEMCell(I, H, dt=0.5, dtype=F64))), filled(T, B, I)
+
+    def later(ys):
+        model.cell.dt = 0.1
+        try:
+            return torch.autograd.grad(weighted(ys), list(model.parameters()))
+        finally:
+            model.cell.dt = 0.5
+
+    want, got = both(model, xs, later)
+    close(got, want)

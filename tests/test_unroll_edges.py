@@ -240,6 +240,15 @@ class TestHooks:
 class TestSubclasses:
     """Whoever overrides `forward` is asked at every step."""
 
+    @pytest.mark.parametrize("where", ["recur", "cell", "dense", "chain"])
+    def test_of_one_object(self, where):
+        chain = randomise(Chain(rl.GRU(I, H, dtype=F64), Dense(H, O, dtype=F64)))
+        part = {"recur": chain[0], "cell": chain[0].cell, "dense": chain[1], "chain": chain}[where]
+        forward, calls = part.forward, []
+        part.forward = lambda *xs: calls.append(1) or forward(*xs)
+        agrees_with_the_loop(chain, filled(T, B, I))
+        assert len(calls) == 3 * T
+
     def test_of_recur(self):
         class Doubled(Recur):
             def forward(self, x):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from rnnlab.errors import RnnlabError
-from rnnlab.nested import State, map_leaves
+from rnnlab.nested import State
 
 Activation = Callable[[Tensor], Tensor]
 Parts = tuple[Tensor, ...]
@@ -141,8 +141,16 @@ class Cell(nn.Module):
 
     def initial_state(self) -> State:
         """The state before the first step: `h0`, or `(h0, c0)`; each part `(H,)`."""
-        parts = tuple(getattr(self, f"{name}0") for name in self.state_names)
-        return parts[0] if len(parts) == 1 else parts
+        own = self._parameters
+        parts = []
+        for name in self.state_names:
+            part = own.get(f"{name}0")
+            parts.append(getattr(self, f"{name}0") if part is None else part)
+        return parts[0] if len(parts) == 1 else tuple(parts)
+
+    def state_sizes(self) -> tuple[int, ...]:
+        """How many units each part of the state has."""
+        return (self.hidden_size,) * len(self.state_names)
 
     def project(self, x: Tensor) -> Tensor:
         """The part of the update that depends on the input alone; any leading dimensions."""
@@ -201,14 +209,18 @@ class Cell(nn.Module):
         self.check_input(x)
         self.check_state(state, x)
 
-    def check_state(self, state: State, x: Tensor) -> None:
-        """Raise RnnlabError unless the state goes with an x that is right in itself."""
+    def check_state(self, state: State, x: Tensor, *, leading: int = 0) -> None:
+        """Raise RnnlabError unless the state goes with an x that is right in itself.
+
+        x has `leading` more dimensions in front (time).
+        """
         parts = (state,) if len(self.state_names) == 1 else state
         if not isinstance(parts, tuple) or len(parts) != len(self.state_names):
             wanted = ", ".join(self.state_names)
             raise RnnlabError(f"{self!r}: the state must be ({wanted}), got {describe(state)}.")
-        for name, part in zip(self.state_names, parts, strict=True):
-            self._check_part(name, part, x)
+        lead = x.shape[leading:-1]
+        for name, part, size in zip(self.state_names, parts, self.state_sizes(), strict=True):
+            self._check_part(name, part, size, lead, x)
 
     def check_input(self, x: Any, *, leading: int = 0) -> None:
         """Raise unless x is `(I,)` or `(B, I)`, after `leading` more dimensions (time)."""
@@ -217,17 +229,19 @@ class Cell(nn.Module):
                 f"{self!r}: x must be a torch tensor, got {describe(x)}. "
                 "torch.as_tensor(x, dtype=torch.float32) makes one."
             )
-        shape = tuple(x.shape)
-        if x.dim() not in (1 + leading, 2 + leading):
+        shape = x.shape
+        if len(shape) not in (1 + leading, 2 + leading):
             wanted = "(T, I) or (T, B, I)" if leading else "(I,) or (B, I)"
-            raise RnnlabError(f"{self!r}: x must have shape {wanted}; x.shape = {shape}")
-        if x.shape[-1] != self.input_size:
+            raise RnnlabError(f"{self!r}: x must have shape {wanted}; x.shape = {tuple(shape)}")
+        if shape[-1] != self.input_size:
             raise RnnlabError(
-                f"{self!r}: x has {x.shape[-1]} features, expected {self.input_size}; "
-                f"x.shape = {shape}"
+                f"{self!r}: x has {shape[-1]} features, expected {self.input_size}; "
+                f"x.shape = {tuple(shape)}"
             )
-        weight = next((p for p in self._parameters.values() if p is not None), None)
-        if weight is None:  # all parametrised, or in submodules
+        for weight in self._parameters.values():
+            if weight is not None:
+                break
+        else:  # all parametrised, or in submodules
             weight = next(self.parameters())
         if x.dtype != weight.dtype:
             raise RnnlabError(
@@ -240,21 +254,26 @@ class Cell(nn.Module):
                 f"x.to({str(weight.device)!r}) moves the input."
             )
 
-    def _check_part(self, name: str, part: Any, x: Tensor) -> None:
+    def _check_part(self, name: str, part: Any, size: int, lead: torch.Size, x: Tensor) -> None:
         if not isinstance(part, Tensor):
             raise RnnlabError(f"{self!r}: state {name} must be a tensor, got {describe(part)}.")
-        shape = tuple(part.shape)
-        if part.dim() not in (1, 2) or shape[-1] != self.hidden_size:
+        shape = part.shape
+        if len(shape) not in (1, 2) or shape[-1] != size:
             raise RnnlabError(
-                f"{self!r}: state {name} must have shape ({self.hidden_size},) or "
-                f"(B, {self.hidden_size}); {name}.shape = {shape}"
+                f"{self!r}: state {name} must have shape ({size},) or (B, {size}); "
+                f"{name}.shape = {tuple(shape)}"
             )
-        if part.dim() == 2 and x.shape[:-1] != part.shape[:1]:
-            raise batch_changed(repr(self), shape[:-1], tuple(x.shape[:-1]))
+        if len(shape) == 2 and lead != shape[:1]:
+            raise batch_changed(repr(self), tuple(shape[:-1]), tuple(lead))
         if part.dtype != x.dtype:
             raise RnnlabError(
                 f"{self!r}: state {name} is {part.dtype} and x is {x.dtype}; "
                 "both must have the dtype of the weights."
+            )
+        if part.device != x.device:
+            raise RnnlabError(
+                f"{self!r}: state {name} is on {part.device} and x is on {x.device}. "
+                f"{name}.to({str(x.device)!r}) moves the state."
             )
 
     def __repr__(self) -> str:
@@ -342,20 +361,28 @@ def describe(value: Any) -> str:
     return f"{type(value).__name__} {value!r}" if value is not None else "None"
 
 
-def batched(state: State, batch: int) -> State:
-    """Every part of the state as `(B, H)`; a part `(H,)` is expanded (its gradient sums)."""
-    return map_leaves(lambda part: part.expand(batch, part.shape[-1]), state)
+def for_kernel(part: Tensor, batch: int) -> Tensor:
+    """A part of the state as torch's sequence kernels take it, `(1, B, H)`.
+
+    A part `(H,)` is expanded; its gradient sums.
+    """
+    size = part.shape[-1]
+    if batch == 1:  # nothing to sum
+        return part.reshape(1, 1, size).contiguous()
+    return part.expand(1, batch, size).contiguous()
 
 
-def kernel_arguments(
-    weight_ih: Tensor, weight_hh: Tensor, bias: Tensor | None
-) -> tuple[list[Tensor], bool, int, float, bool, bool, bool]:
+def kernel_arguments(cell: Any) -> tuple[list[Tensor], bool, int, float, bool, bool, bool]:
     """What torch's fused sequence kernels take after the input and the state.
 
     Our single bias is torch's b_ih; its b_hh is a zero that no gradient reaches. The kernel is
     told that it trains whenever a gradient is wanted: cuDNN's backward needs that.
     """
-    weights = [weight_ih, weight_hh]
+    own = cell._parameters  # a third of the time of the attributes
+    try:
+        weights, bias = [own["weight_ih"], own["weight_hh"]], own["bias"]
+    except KeyError:  # computed from others: a parametrisation
+        weights, bias = [cell.weight_ih, cell.weight_hh], cell.bias
     if bias is not None:
         weights += [bias, torch.zeros_like(bias)]
     layers, dropout, bidirectional, batch_first = 1, 0.0, False, False

@@ -20,10 +20,11 @@ _zeros: WeakKeyDictionary[Cell, Tensor | None] = WeakKeyDictionary()
 
 def fused_step(x: Tensor) -> bool:
     """Whether the fused operator for one step can take x: it has no rules for transforms."""
+    if torch._C._are_functorch_transforms_active():
+        return False
     return not x.is_cuda or not (
         torch.compiler.is_compiling()
         or torch.is_autocast_enabled("cuda")
-        or torch._C._are_functorch_transforms_active()
         or torch._C._len_torch_dispatch_stack()
         or forward_ad._current_level >= 0
     )
@@ -48,10 +49,11 @@ def sequence_arguments(cell: Any, mode: str) -> Any:
     cuDNN copies weights that lie apart at every call, and warns. The first call moves them side by
     side, with a zero for the second bias; they stay parameters of the cell, with the same values.
     """
-    weights, *rest = kernel_arguments(cell.weight_ih, cell.weight_hh, cell.bias)
-    if cell.weight_ih.is_cuda:
+    arguments = kernel_arguments(cell)
+    weights = arguments[0]
+    if weights[0].is_cuda:
         _flatten(cell, weights, mode)
-    return weights, *rest
+    return arguments
 
 
 def _flatten(cell: Any, weights: list[Tensor], mode: str) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from rnnlab.cells.base import AdditiveCell, Cell, batched, glorot_uniform
+from rnnlab.cells.base import AdditiveCell, Cell, for_kernel, glorot_uniform
 from rnnlab.cells.cuda import fused_step, second_bias, sequence_arguments
 from rnnlab.cells.fast import FastStep, Run, in_inference
 
@@ -119,7 +119,7 @@ class GRUCell(_GatedUnit, AdditiveCell):
     has_kernel = True
 
     def kernel(self, state: Tensor, xs: Tensor) -> tuple[Tensor, Tensor]:
-        h = batched(state, xs.shape[1]).contiguous().unsqueeze(0)
+        h = for_kernel(state, xs.shape[1])
         weights = sequence_arguments(self, "GRU")
         ys, h = torch.gru(xs, h, *weights)
         return h[0], ys

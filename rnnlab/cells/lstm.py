@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from rnnlab.cells.base import AdditiveCell, batched, glorot_uniform
+from rnnlab.cells.base import AdditiveCell, for_kernel, glorot_uniform
 from rnnlab.cells.cuda import fused_step, second_bias, sequence_arguments
 from rnnlab.cells.fast import FastStep, Run, in_inference
 
@@ -121,7 +121,7 @@ class LSTMCell(AdditiveCell):
     has_kernel = True
 
     def kernel(self, state: LSTMState, xs: Tensor) -> tuple[LSTMState, Tensor]:
-        h, c = (part.contiguous().unsqueeze(0) for part in batched(state, xs.shape[1]))
+        h, c = for_kernel(state[0], xs.shape[1]), for_kernel(state[1], xs.shape[1])
         weights = sequence_arguments(self, "LSTM")
         ys, h, c = torch.lstm(xs, (h, c), *weights)
         return (h[0], c[0]), ys

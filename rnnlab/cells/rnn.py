@@ -13,12 +13,12 @@ from rnnlab.cells.base import (
     Activation,
     AdditiveCell,
     activation_name,
-    batched,
+    for_kernel,
     glorot_uniform,
     identity,
     named_activation,
 )
-from rnnlab.cells.cuda import sequence_arguments
+from rnnlab.cells.cuda import fused_step, sequence_arguments
 from rnnlab.cells.fast import FastStep, Run, in_inference
 
 _STEPS = {torch.tanh: torch.rnn_tanh_cell, torch.relu: torch.rnn_relu_cell}
@@ -110,7 +110,7 @@ class RNNCell(AdditiveCell):
     @in_inference(_FastRNNStep)
     def step(self, state: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         fused = _STEPS.get(self.activation)
-        if fused is None or x.is_cuda:
+        if fused is None or x.is_cuda or not fused_step(x):
             return self.update(state, self.project(x))
         if x.dim() == 1:
             h = fused(
@@ -122,7 +122,7 @@ class RNNCell(AdditiveCell):
         return h, h
 
     def kernel(self, state: Tensor, xs: Tensor) -> tuple[Tensor, Tensor]:
-        h = batched(state, xs.shape[1]).contiguous().unsqueeze(0)
+        h = for_kernel(state, xs.shape[1])
         weights = sequence_arguments(self, _MODES[self.activation])
         ys, h = _KERNELS[self.activation](xs, h, *weights)
         return h[0], ys

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from rnnlab.cells.base import AdditiveCell, Cell, batched
+from rnnlab.cells.base import AdditiveCell, Cell, for_kernel
+from rnnlab.cells.cuda import fused_step
 from rnnlab.errors import RnnlabError
 from rnnlab.nested import State
 
@@ -53,10 +53,6 @@ class _TorchCell(Cell):
         """Zeros of the weights' dtype and device."""
         zeros = tuple(self.weight_ih.new_zeros(size) for size in self.state_sizes())
         return zeros[0] if len(zeros) == 1 else zeros
-
-    def state_sizes(self) -> tuple[int, ...]:
-        """How many units each part of the state has."""
-        return (self.hidden_size,) * len(self.state_names)
 
     def project(self, x: Tensor) -> Tensor:
         bias = self.bias_ih
@@ -129,7 +125,7 @@ class TorchRNNCell(_TorchCell, AdditiveCell):
         return {"a": a, "h": torch.tanh(a) if self.activation == "tanh" else torch.relu(a)}
 
     def step(self, state: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        if x.is_cuda:
+        if x.is_cuda or not fused_step(x):
             return self.update(state, self.project(x))
         fused = torch.rnn_tanh_cell if self.activation == "tanh" else torch.rnn_relu_cell
         weights = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
@@ -140,7 +136,7 @@ class TorchRNNCell(_TorchCell, AdditiveCell):
         return h, h
 
     def kernel(self, state: Tensor, xs: Tensor) -> tuple[Tensor, Tensor]:
-        h = batched(state, xs.shape[1]).unsqueeze(0)
+        h = for_kernel(state, xs.shape[1])
         fused = torch.rnn_tanh if self.activation == "tanh" else torch.rnn_relu
         ys, h = fused(xs, h, *self._flat())
         return h[0], ys
@@ -193,7 +189,7 @@ class TorchGRUCell(_TorchCell, AdditiveCell):
         return {"r": r, "z": z, "n": n, "h": (1 - z) * n + z * state}
 
     def step(self, state: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        if x.is_cuda:
+        if x.is_cuda or not fused_step(x):
             return self.update(state, self.project(x))
         weights = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
         if x.dim() == 1:
@@ -203,7 +199,7 @@ class TorchGRUCell(_TorchCell, AdditiveCell):
         return h, h
 
     def kernel(self, state: Tensor, xs: Tensor) -> tuple[Tensor, Tensor]:
-        h = batched(state, xs.shape[1]).unsqueeze(0)
+        h = for_kernel(state, xs.shape[1])
         ys, h = torch.gru(xs, h, *self._flat())
         return h[0], ys
 
@@ -252,7 +248,7 @@ class TorchLSTMCell(_TorchCell, AdditiveCell):
         return _gates(u + v, state[1])
 
     def step(self, state: LSTMState, x: Tensor) -> tuple[LSTMState, Tensor]:
-        if x.is_cuda:
+        if x.is_cuda or not fused_step(x):
             return self.update(state, self.project(x))
         h, c = state
         weights = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
@@ -265,7 +261,7 @@ class TorchLSTMCell(_TorchCell, AdditiveCell):
         return (h, c), h
 
     def kernel(self, state: LSTMState, xs: Tensor) -> tuple[LSTMState, Tensor]:
-        h, c = (part.unsqueeze(0) for part in batched(state, xs.shape[1]))
+        h, c = for_kernel(state[0], xs.shape[1]), for_kernel(state[1], xs.shape[1])
         ys, h, c = torch.lstm(xs, (h, c), *self._flat())
         return (h[0], c[0]), ys
 
@@ -325,23 +321,13 @@ class TorchProjectedLSTMCell(_TorchCell):
     def state_sizes(self) -> tuple[int, ...]:
         return self.hidden_size, self.memory_size
 
-    def _check_part(self, name: str, part: Any, x: Tensor) -> None:
-        if name == "c" and isinstance(part, Tensor):
-            shape, size = tuple(part.shape), self.memory_size
-            if part.dim() not in (1, 2) or shape[-1] != size:
-                raise RnnlabError(
-                    f"{self!r}: state c must have shape ({size},) or (B, {size}); c.shape = {shape}"
-                )
-            part = part.new_empty(*shape[:-1], self.hidden_size)  # the rest is as for h
-        super()._check_part(name, part, x)
-
     def equation(self, state: LSTMState, u: Tensor) -> dict[str, Tensor]:
         h, c = state
         values = _gates(u + linear(h, self.weight_hh), c)
         return {**values, "h": linear(values["h"], self.weight_hr)}
 
     def kernel(self, state: LSTMState, xs: Tensor) -> tuple[LSTMState, Tensor]:
-        h, c = (part.unsqueeze(0) for part in batched(state, xs.shape[1]))
+        h, c = for_kernel(state[0], xs.shape[1]), for_kernel(state[1], xs.shape[1])
         with warnings.catch_warnings():  # that it is slower than without a projection
             warnings.filterwarnings("ignore", "LSTM with projections is not supported with oneDNN")
             ys, h, c = torch.lstm(xs, (h, c), *self._flat())

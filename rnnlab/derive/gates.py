@@ -242,7 +242,7 @@ def evaluate(
     parts = recurs(model)
     for path, recur in parts:
         if type(recur) is Recur and isinstance(recur.cell, Cell):
-            recur.__dict__["forward"] = _Watched(path, recur, stage)
+            recur.__dict__["forward"] = _Watched(path, recur, stage, last=recur is _last(model))
     adapted = [module for module in model.modules() if isinstance(module, Adapted)]
 
     def one(before: Any, after: Any, xs: tuple[Tensor, ...]) -> dict[str, Tensor]:
@@ -283,6 +283,13 @@ def _any_leading(model: Any) -> bool:
     return _is(model, *_ANY_LEADING_DIMS)
 
 
+def _last(model: Any) -> Any:
+    """The layer whose output is the model's, so that nothing inside depends on it."""
+    while _is(model, Chain) and len(model):
+        model = model[-1]
+    return model
+
+
 class _Stage:
     """What one evaluation knows and finds."""
 
@@ -302,8 +309,8 @@ class _Stage:
 class _Watched:
     """In place of the forward of a Recur: the equation, with every intermediate kept."""
 
-    def __init__(self, path: str, recur: Recur, stage: _Stage) -> None:
-        self.path, self.recur, self.stage = path, recur, stage
+    def __init__(self, path: str, recur: Recur, stage: _Stage, *, last: bool) -> None:
+        self.path, self.recur, self.stage, self.last = path, recur, stage, last
 
     def __call__(self, x: Any) -> Any:
         cell: Any = self.recur.cell
@@ -312,6 +319,10 @@ class _Watched:
         quick = self.stage.leading and type(cell) in (LSTMCell, TorchLSTMCell)
         if quick and self.path not in self.stage.held:
             i, f, g, o = lstm_gates(cell, x, state[0], 4).chunk(4, dim=-1)
+            if self.last:  # the new state and the output are not asked for
+                gates = zip(cell.gate_names, (i, f, g, o), strict=True)
+                self.stage.found |= {join(self.path, name): gate for name, gate in gates}
+                return None
             c = torch.addcmul(i * g, f, state[1])
             values = {"i": i, "f": f, "g": g, "o": o, "h": o * torch.tanh(c), "c": c}
         else:

@@ -266,6 +266,21 @@ def test_functional_jacobian_of_the_update(kind):
         close(got, torch.from_numpy(want), 1e-7)
 
 
+def test_the_step_itself_maps_and_differentiates(kind):
+    """Fused operators have no rules for torch.func: the step must not use them there."""
+    cell, xs = make(kind), filled(T, I)
+    state = state_of(cell)
+
+    def loss(x):
+        state_after, y = cell(state, x)
+        return y.sin().sum() + joined(state_after).square().sum()
+
+    want = torch.stack([torch.func.grad(loss)(x) for x in xs])
+    x = xs[0].clone().requires_grad_()
+    close(torch.autograd.grad(loss(x), x)[0], want[0])
+    close(torch.func.vmap(torch.func.grad(loss))(xs), want)
+
+
 @pytest.mark.parametrize(
     ("x", "text"),
     [

@@ -210,6 +210,10 @@ def test_printing(cell, shown):
             "state c is torch.float64 and x is torch.float32; "
             "both must have the dtype of the weights.",
         ),
+        (
+            (torch.ones(3), torch.ones(3, device="meta")),
+            "state c is on meta and x is on cpu. c.to('cpu') moves the state.",
+        ),
     ],
 )
 def test_refused_states(state, text):
