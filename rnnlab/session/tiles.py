@@ -199,3 +199,17 @@ def tiles(
         else:
             found.add(every[hit], source[None], source[None])
     return found.ends()
+
+
+def extremes(column: Column, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The extremes of a column's rows between neighbouring edges, with the column's pyramid.
+
+    Example:
+        >>> column = Column()
+        >>> column.paste([np.arange(40.0)])
+        >>> [ends.tolist() for ends in extremes(column, np.array([0, 32, 40]))]
+        [[0.0, 32.0], [31.0, 39.0]]
+    """
+    found, every = _Found(len(edges) - 1), np.arange(len(edges) - 1)
+    _look(found, column, every, edges[:-1], edges[1:], None)
+    return found.ends()

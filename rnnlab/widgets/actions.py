@@ -164,6 +164,7 @@ ACTIONS: dict[str, Action] = {
     "fresh": fresh,
     "vector": vector,
     "snapshot": lambda explorer, _: explorer._wire.snapshot(),
+    "tile": lambda explorer, message: explorer._wire.tile(message),
     "inspect": inspect,
     "order": sort,
     "compare": compare,
@@ -172,5 +173,5 @@ ACTIONS: dict[str, Action] = {
     "export": export,
 }
 
-QUIET = {"snapshot", "inspect", "vector"}
+QUIET = {"snapshot", "tile", "inspect", "vector"}
 """Actions that answer a question, or come in numbers: they leave the messages alone."""

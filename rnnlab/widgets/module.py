@@ -10,7 +10,9 @@ STATIC = Path(__file__).parent / "static"
 
 PARTS = (
     "colors.js",
+    "tiles.js",
     "store.js",
+    "field.js",
     "dom.js",
     "link.js",
     "stateview.js",

@@ -11,13 +11,16 @@ from typing import Any
 
 from rnnlab.session import Moved, Session
 from rnnlab.widgets.lanes import Lane, values
+from rnnlab.widgets.tiles import Tiles
 
 FRAME = 0.016
 """Seconds between two messages at the least: one frame of the page."""
 
 SNAPSHOT_ROWS = 4096
-SNAPSHOT_BYTES = 1_000_000
-"""What a snapshot holds at the most: the newest rows. Opening does not grow with the history."""
+SNAPSHOT_BYTES = 160_000
+"""What a snapshot holds at the most: the newest rows. Opening does not grow with the history; what
+is older, the page asks for when it is looked at.
+"""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Wire:
 
     `send(message, buffers)` brings a message to the page; `place()` says where the session stands.
     The page holds rows 0 … n of one branch, row 0 being the initial state; a message cuts them at
-    `start` and appends what it brings.
+    `start` and appends what it brings. A snapshot brings the newest rows and row 0, and says how
+    many of the rows sent before are `kept` as they were; the rows between come as tiles.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Wire:
         self._send = send
         self._place = place
         self._lanes = lanes
+        self._tiles = Tiles(session)
         self._held = False
         self._sequence = 0
         self._sent_at = 0.0
@@ -67,6 +72,7 @@ class Wire:
     def moved(self, _: Moved | None = None) -> None:
         """Something changed: tell the page now, or with what follows within this frame."""
         seen, session = self._seen, self._session
+        self._tiles.moved()
         if seen is not None and seen.branch in session.branches:
             # an undo may have taken rows back, and a step have put others there since
             rows = min(seen.rows, session.length(seen.branch) + 1)
@@ -98,21 +104,32 @@ class Wire:
         """Send the newest rows of the branch, whatever the page has."""
         self._cancel()
         lanes = self._lanes()
-        width = max(1, sum(lane.units for lane in lanes))
-        rows = max(1, min(SNAPSHOT_ROWS, SNAPSHOT_BYTES // (4 * width)))
-        stop = self._session.length() + 1
-        self._ship(lanes, max(0, min(stop - rows, self._session.t)), whole=True)
+        self._ship(lanes, self._newest(lanes), whole=True)
 
     def other(self, branch: str) -> None:
         """Send the newest rows of another branch, to be compared with the current one."""
         lanes = self._lanes()
-        width = max(1, sum(lane.units for lane in lanes))
-        stop = self._session.length(branch) + 1
-        start = max(0, stop - max(1, min(SNAPSHOT_ROWS, SNAPSHOT_BYTES // (4 * width))))
+        start, stop = self._newest(lanes, branch), self._session.length(branch) + 1
         rows = values(self._session, lanes, start, stop, branch)
         place = {"branch": branch, "t": stop - 1, "length": stop - 1}
         message = {"kind": "other", "start": start, "width": rows.shape[1], "place": place}
-        self._send(message, [rows.tobytes()])
+        self._send(message, [rows.tobytes(), *self._first(lanes, start, branch)])
+
+    def tile(self, message: dict[str, Any]) -> None:
+        """Answer for a piece of the history; see `rnnlab.widgets.tiles`.
+
+        The page is told first what it has not seen yet: so a tile is of the recording that the
+        page knows, and what changes later changes the tile with it.
+        """
+        lanes = self._lanes()
+        if self._timer is not None or (self._seen and self._seen.lanes != lanes):
+            self.flush()
+        level, index = int(message["level"]), int(message["index"])
+        branch = str(message.get("branch") or "") or None
+        lows, highs, stop = self._tiles.tile(lanes, level, index, branch)
+        about = {"id": message.get("id"), "level": level, "index": index, "stop": stop + 1}
+        parts = [lows] if lows is highs else [lows, highs]
+        self._send({"kind": "tile", **about}, [part.tobytes() for part in parts])
 
     def close(self) -> None:
         """Send nothing more."""
@@ -129,16 +146,28 @@ class Wire:
             return min(seen.rows, self._session.shared(seen.branch, branch)) or None
         return None
 
+    def _newest(self, lanes: list[Lane], branch: str | None = None) -> int:
+        """The first of the rows that a snapshot of a branch brings."""
+        width = max(1, sum(lane.units for lane in lanes))
+        rows = max(1, min(SNAPSHOT_ROWS, SNAPSHOT_BYTES // (4 * width)))
+        return max(0, self._session.length(branch) + 1 - rows)
+
+    def _first(self, lanes: list[Lane], start: int, branch: str | None = None) -> list[bytes]:
+        """Row 0, which is in no tile, to go with rows that do not begin there."""
+        return [values(self._session, lanes, 0, 1, branch).tobytes()] if start else []
+
     def _ship(self, lanes: list[Lane], start: int, *, whole: bool) -> None:
         stop = self._session.length() + 1
         rows = values(self._session, lanes, start, stop)
+        message = {"kind": "rows", "start": start, "place": self._place()}
+        buffers = [rows.tobytes()] if rows.size else []
+        if whole:
+            message |= {"whole": True, "width": rows.shape[1], "kept": self._unseen(lanes) or 0}
+            buffers += self._first(lanes, start)
         self._seen = _Seen(self._session.branch_name, stop, lanes)
         self._sequence += 1
         self._sent_at = time.monotonic()
-        message = {"kind": "rows", "seq": self._sequence, "start": start, "place": self._place()}
-        if whole:
-            message |= {"whole": True, "width": rows.shape[1]}
-        self._send(message, [rows.tobytes()] if rows.size else [])
+        self._send({**message, "seq": self._sequence}, buffers)
 
     def _cancel(self) -> None:
         if self._timer is not None:

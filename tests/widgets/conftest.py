@@ -30,7 +30,7 @@ class Page:
     def sent(self) -> list[dict[str, Any]]:
         """The custom messages so far: content, with the rows of numbers where there are any."""
         return [
-            {**m["data"]["content"], "rows": rows(m)}
+            {**m["data"]["content"], "rows": rows(m), "buffers": m["buffers"] or []}
             for m in self._log
             if m["data"].get("method") == "custom" and m["comm"] == self.explorer.comm.comm_id
         ]

@@ -64,7 +64,10 @@ function drawDistances(canvas, store, other, at, lanes, style) {
   g.fillStyle = style.background;
   g.fillRect(0, 0, canvas.clientWidth, DISTANCE_HIGH);
   g.font = `11px ${style.font}`;
-  const rows = Array.from({ length: at.last - at.first }, (_, i) => at.first + i);
+  // a row a pixel at the most, of those that the page holds of both
+  const every = Math.max(1, 1 / at.column);
+  const rows = Array.from({ length: Math.floor((at.last - at.first) / every) },
+    (_, i) => at.first + Math.floor(i * every));
   const curves = lanes.map((lane) => rows.map((row) => distance(store, other, lane, row)));
   const high = niceLimit(Math.max(...curves.flat().filter((v) => !Number.isNaN(v)), 1e-12));
   const y = (v) => DISTANCE_TOP + (1 - v / high) * (DISTANCE_HIGH - DISTANCE_TOP - DISTANCE_BOTTOM);
@@ -89,7 +92,7 @@ function drawDistances(canvas, store, other, at, lanes, style) {
     g.setLineDash(dash);
     g.beginPath();
     curve.forEach((v, i) => {
-      if (!Number.isNaN(v)) g.lineTo(at.left + (i + 0.5) * at.column, y(v));
+      if (!Number.isNaN(v)) g.lineTo(at.left + (rows[i] - at.first + 0.5) * at.column, y(v));
     });
     g.stroke();
     g.beginPath();

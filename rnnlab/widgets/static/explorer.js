@@ -1,11 +1,13 @@
 import { el } from "./dom.js";
+import { Field } from "./field.js";
 import { inputPanel } from "./inputs.js";
 import { Link } from "./link.js";
 import { drawLines } from "./lines.js";
 import { bindPointer, selectUnit } from "./pointer.js";
 import { compareView } from "./compare.js";
 import { inspectorView, lookedAt, outputsView } from "./sidebar.js";
-import { FOLLOW, draw, laneLimit, layout, unitLabel } from "./stateview.js";
+import { FOLLOW, WHOLE, draw, format, laneLimit, layout, unitLabel } from "./stateview.js";
+import { levelFor } from "./tiles.js";
 import { trajectoryView } from "./trajectory.js";
 import { transportBar } from "./transport.js";
 
@@ -19,6 +21,7 @@ function render(link, model, root) {
   const selection = () => model.get("selection");
   const choose = (chosen) => { model.set("selection", chosen); model.save_changes(); later(); };
   const state = { at: null, view: FOLLOW, hover: null };
+  const [field, ghostField] = [new Field(), new Field()];
 
   const transport = transportBar(model, link);
   const panel = inputPanel(model, link);
@@ -36,6 +39,8 @@ function render(link, model, root) {
     el("option", { value: by }, {}, `by ${by}`)));
   const follow = el("button", { type: "button", title: "Follow the newest step (key End)" },
     { click: () => { state.view = FOLLOW; later(); } }, "Follow");
+  const whole = el("button", { type: "button", title: "Show the whole recording (key 0)" },
+    { click: () => { state.view = WHOLE; later(); } }, "Whole");
   const compared = el("select", { ariaLabel: "Compare with" }, {
     change: () => link.send("compare", { branch: compared.value }),
   });
@@ -48,7 +53,7 @@ function render(link, model, root) {
     el("div", { className: "rl-stage" }, {},
       el("div", { className: "rl-view" }, {},
         el("div", { className: "rl-bar rl-tools" }, {},
-          el("label", {}, {}, "Units", order), follow,
+          el("label", {}, {}, "Units", order), follow, whole,
           el("label", {}, {}, "Compare with", compared)),
         canvas, readout, lines, compare.element),
       el("div", { className: "rl-side" }, {},
@@ -76,10 +81,14 @@ function render(link, model, root) {
       const chosen = selection();
       const step = lookedAt(store, chosen);
       state.at = layout(lanes, place, canvas.clientWidth, state.view);
-      draw(canvas, store, state.at, style, { hover: state.hover, selection: chosen });
+      const level = levelFor(state.at.column, store.width);
+      store.want(state.at, level, [step - 1, step]);
+      field.fill(store, state.at);
+      draw(canvas, store, field, style, { hover: state.hover, selection: chosen });
       const { other } = link;
       const ghost = model.get("compared") === other.place.branch && other.width === store.width;
-      drawLines(lines, store, state.at, style, chosen, ghost ? other : null);
+      if (ghost) other.want({ ...state.at, rows: other.place.length + 1 }, level, [step]);
+      drawLines(lines, store, field, style, chosen, ghost ? ghostField.fill(other, state.at) : null);
       compare.update(store, state.at, style, model.get("compared"), step);
       outputs.update(store, lanes.find((l) => l.role === "output"), step);
       inspector.update(store, state.at.lanes, chosen, (lane) => laneLimit(lane, store));
@@ -87,12 +96,13 @@ function render(link, model, root) {
       canvas.ariaLabel = `State view: ${lanes.map((l) => `${l.title}, ${l.units} units`).join("; ")}. `
         + `Now at ${said}. Arrow keys move over the cells, Enter selects a unit.`;
       readout.textContent = state.hover
-        ? readoutText(state.hover, lanes, store)
+        ? readoutText(state.hover, lanes, store, field)
         : "Point at a cell to read it; click to select its unit, drag to pan, click and turn the wheel to zoom.";
     }
     root.dataset.t = place.t;
     root.dataset.length = place.length;
     root.dataset.rows = store.count;
+    root.dataset.waiting = store.tiles.waiting;
     root.dataset.drawn = Number(root.dataset.drawn ?? 0) + 1;
   }
 
@@ -143,12 +153,19 @@ function listBranches(select, place, branches, compared) {
   select.value = others.includes(compared) ? compared : "";
 }
 
-function readoutText(hover, lanes, store) {
+function readoutText(hover, lanes, store, field) {
   const lane = lanes.find((l) => l.name === hover.lane);
   if (!lane) return "";
+  const unit = `${lane.title}[${unitLabel(lane, hover.unit)}]`;
   const value = store.value(hover.row, lane.from + hover.unit);
+  if (Number.isNaN(value) && !field.exact) {
+    const c = field.columnOf(hover.row);
+    const [low, high] = field.ends(c, lane.from + hover.unit);
+    const known = Number.isNaN(low) ? "on its way" : `${format(low)} … ${format(high)}`;
+    return `steps ${field.rowOf(c)} – ${field.rowOf(c + 1) - 1} · ${unit} = ${known}`;
+  }
   const known = Number.isNaN(value) ? "nothing yet" : String(Number(value.toPrecision(7)));
-  return `step ${hover.row} · ${lane.title}[${unitLabel(lane, hover.unit)}] = ${known.replace("-", "−")}`;
+  return `step ${hover.row} · ${unit} = ${known.replace("-", "−")}`;
 }
 
 /** Colours and font of the host page, and whether they are dark. */

@@ -1,21 +1,22 @@
 import { niceLimit } from "./colors.js";
 import { context, format, mark, unitLabel } from "./stateview.js";
 
-// The selected units as lines, on the time axis of the state view above.
+// The selected units as lines, on the time axis of the state view above; where rows are narrower
+// than pixels, as the band between the least and the largest value of each pixel.
 
 const LINES_HIGH = 150;
 const LINES_TOP = 12;
 const LINES_BOTTOM = 16;
 
 /** Low and high end of the vertical axis for these units: round, and around zero if signed. */
-export function lineRange([store, ghost], at, units) {
+export function lineRange(field, units) {
   let most = 0;
   let least = 0;
   for (const { column } of units) {
-    for (let row = at.first; row < at.last; row++) {
-      const v = store.value(row, column);
-      if (v > most) most = v;
-      if (v < least) least = v;
+    for (let c = 0; c < field.columns; c++) {
+      const [low, high] = field.ends(c, column);
+      if (high > most) most = high;
+      if (low < least) least = low;
     }
   }
   return [least < 0 ? -niceLimit(-least) : 0, most > 0 ? niceLimit(most) : least < 0 ? 0 : 1];
@@ -31,13 +32,14 @@ export function chosenUnits(lanes, selection) {
   });
 }
 
-/** `ghost` is the store of a branch compared with: its lines are drawn thin, behind. */
-export function drawLines(canvas, store, at, style, selection, ghost = null) {
+/** `ghost` is the field of a branch compared with: its lines are drawn thin, behind. */
+export function drawLines(canvas, store, field, style, selection, ghost = null) {
+  const { at } = field;
   const units = chosenUnits(at.lanes, selection);
   canvas.hidden = !units.length;
   if (!units.length) return;
   const g = context(canvas, LINES_HIGH);
-  const [low, high] = lineRange([store, ghost], at, units);
+  const [low, high] = lineRange(field, units);
   const y = (v) => LINES_TOP + ((high - v) / (high - low)) * (LINES_HIGH - LINES_TOP - LINES_BOTTOM);
   const x = (row) => at.left + (row - at.first + 0.5) * at.column;
   g.fillStyle = style.background;
@@ -61,14 +63,15 @@ export function drawLines(canvas, store, at, style, selection, ghost = null) {
   g.beginPath();
   g.rect(at.left, 0, at.plot, LINES_HIGH);
   g.clip();
-  for (const [source, alpha, wide] of [[ghost, 0.45, 1], [store, 1, 1.8]]) {
+  for (const [source, alpha, wide] of [[ghost, 0.45, 1], [field, 1, 1.8]]) {
     for (const { column, number } of source ? units : []) {
       const [color, dash] = mark(number);
       g.globalAlpha = alpha;
-      g.strokeStyle = color;
+      g.strokeStyle = g.fillStyle = color;
       g.lineWidth = wide;
-      g.setLineDash(dash);
-      trace(g, source, at, column, x, y);
+      g.setLineDash(source.exact ? dash : []);
+      if (source.exact) trace(g, source, column, x, y);
+      else band(g, source, column, y);
     }
   }
   g.restore();
@@ -85,20 +88,30 @@ export function drawLines(canvas, store, at, style, selection, ghost = null) {
   drawLegend(g, at, units, style);
 }
 
-function trace(g, source, at, column, x, y) {
+function trace(g, field, column, x, y) {
   g.beginPath();
   let pen = false;
-  for (let row = at.first; row < at.last; row++) {
-    const v = source.value(row, column);
+  for (let c = 0; c < field.columns; c++) {
+    const v = field.peak(c, column);
     if (Number.isNaN(v)) {
       pen = false;
       continue;
     }
-    if (pen) g.lineTo(x(row), y(v));
-    else g.moveTo(x(row), y(v));
+    if (pen) g.lineTo(x(field.rowOf(c)), y(v));
+    else g.moveTo(x(field.rowOf(c)), y(v));
     pen = true;
   }
   g.stroke();
+}
+
+/** One upright a pixel, never less than a point high: where all is flat there is still a line. */
+function band(g, field, column, y) {
+  g.globalAlpha *= 0.7; // bands lie on each other
+  for (let c = 0; c < field.columns; c++) {
+    const [low, high] = field.ends(c, column);
+    if (Number.isNaN(low)) continue;
+    g.fillRect(field.at.left + c, y(high) - 0.6, 1, y(low) - y(high) + 1.2);
+  }
 }
 
 function drawLegend(g, at, units, style) {

@@ -1,4 +1,5 @@
 import { Store, floats } from "./store.js";
+import { Tiles } from "./tiles.js";
 
 // The wire to the kernel, once a model: what came in is kept here for all views of it.
 
@@ -7,8 +8,8 @@ const PATIENCE = 20000;
 
 export class Link {
   constructor() {
-    this.store = new Store();
-    this.other = new Store(); // the branch compared with
+    this.store = this.storeOf("");
+    this.other = this.storeOf(""); // the branch compared with
     this.plane = null;
     this.inspected = null;
     this.lost = null;
@@ -16,6 +17,11 @@ export class Link {
     this.waiting = new Map();
     this.asked = -1000;
     this.next = 1;
+  }
+
+  /** A store whose tiles are asked for from here: of a branch, or of the current one. */
+  storeOf(branch) {
+    return new Store(new Tiles((wanted) => this.send("tile", { ...wanted, branch })));
   }
 
   open(model) {
@@ -34,10 +40,11 @@ export class Link {
     this.views.forEach((view) => view());
   }
 
+  /** Send an action; its number, or null if there is nobody to send it to. */
   send(action, detail = {}) {
     const id = this.next++;
     const miss = () => {
-      this.waiting.delete(id);
+      this.settle(id);
       this.lost = LOST;
       this.changed();
     };
@@ -45,9 +52,17 @@ export class Link {
     try {
       this.model.send({ id, action, ...detail });
     } catch {
-      clearTimeout(this.waiting.get(id));
       miss();
+      return null;
     }
+    return id;
+  }
+
+  settle(id) {
+    clearTimeout(this.waiting.get(id));
+    this.waiting.delete(id);
+    this.store.tiles.settle(id);
+    this.other.tiles.settle(id);
   }
 
   /** Ask for a snapshot, not more often than four times a second. */
@@ -60,13 +75,16 @@ export class Link {
   hear(message, buffers) {
     this.lost = null;
     if (message.kind === "answer") {
-      clearTimeout(this.waiting.get(message.id));
-      this.waiting.delete(message.id);
+      this.settle(message.id);
     } else if (message.kind === "rows") {
-      if (!this.store.receive(message, floats(buffers))) this.ask();
+      if (!this.store.receive(message, ...pair(buffers))) this.ask();
+    } else if (message.kind === "tile") {
+      const asking = [this.store, this.other].find(({ tiles }) => tiles.asked.has(message.id));
+      const lows = floats(buffers);
+      asking?.tiles.take(message, lows, buffers.length > 1 ? floats(buffers, 1) : lows);
     } else if (message.kind === "other") {
-      this.other = new Store();
-      this.other.receive({ ...message, seq: 1, whole: true }, floats(buffers));
+      this.other = this.storeOf(message.place.branch);
+      this.other.receive({ ...message, seq: 1, whole: true }, ...pair(buffers));
     } else if (message.kind === "plane") {
       this.plane = message;
     } else if (message.kind === "inspected") {
@@ -75,3 +93,7 @@ export class Link {
     this.changed();
   }
 }
+
+/** The rows of a message, and row 0 if it brings that too. */
+const pair = (buffers) =>
+  buffers.length > 1 ? [floats(buffers), floats(buffers, 1)] : [floats(buffers)];

@@ -1,4 +1,4 @@
-import { FOLLOW, locate, panned, rowAt, slotOf, unitAt, zoomed } from "./stateview.js";
+import { FOLLOW, WHOLE, locate, panned, rowAt, slotOf, unitAt, zoomed } from "./stateview.js";
 
 // What the mouse and the keyboard do on the state view. The window onto time and the pointer are
 // this view's own; the selection is the model's, shared by all views and by Python.
@@ -104,6 +104,8 @@ export function bindPointer(canvas, state, { selection, choose, place, goTo, lat
       state.view = { column: state.at.column, first: 0 };
     } else if (event.key === "End") {
       state.view = FOLLOW;
+    } else if (event.key === "0") {
+      state.view = WHOLE;
     } else if (event.key.toLowerCase() === "g" && state.hover) {
       goTo(state.hover.row);
     } else {

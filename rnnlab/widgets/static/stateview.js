@@ -1,6 +1,6 @@
 import { colorIndex, colorTable, niceLimit } from "./colors.js";
 
-// The state view: lanes of units × time on one time axis, drawn from a Store. `layout`, `locate`
+// The state view: lanes of units × time on one time axis, drawn from a Field. `layout`, `locate`
 // and the moves of the window are pure; `draw` paints. Cost: what is visible, never the history.
 
 export const GUTTER = 118;
@@ -15,6 +15,12 @@ const rowHeight = (units) => Math.max(1, Math.min(16, 168 / units, units <= 12 ?
 /** The window onto time: `column` pixels a row (null: as fits), from row `first` (null: follow). */
 export const FOLLOW = { column: null, first: null };
 
+/** The window onto the whole recording: columns as narrow as that takes. */
+export const WHOLE = { column: 0, first: 0 };
+
+/** The narrowest column: the whole recording fits the plot, however long it is. */
+const narrowest = (plot, rows) => Math.min(NARROWEST, plot / rows);
+
 /** Where everything goes: lanes with top and height, the plot's extent, the visible rows. */
 export function layout(lanes, place, width, view = FOLLOW) {
   let top = 16;
@@ -27,8 +33,8 @@ export function layout(lanes, place, width, view = FOLLOW) {
   const plot = Math.max(80, width - GUTTER - SCALE);
   const rows = place.length + 1;
   const fitting = Math.max(6, Math.min(WIDEST, plot / Math.max(rows, 10)));
-  const column = view.column ?? fitting;
-  const visible = Math.max(1, Math.floor(plot / column));
+  const column = Math.max(narrowest(plot, rows), view.column ?? fitting);
+  const visible = visibleOf(plot, column);
   // following: the place stays visible, with the newest rows at the right edge if they fit
   const followed = Math.max(0, Math.min(rows, Math.max(visible, place.t + 1)) - visible);
   const first = clampFirst(view.first ?? followed, rows, visible);
@@ -37,15 +43,18 @@ export function layout(lanes, place, width, view = FOLLOW) {
     height: top - GAP + AXIS + 6 };
 }
 
+// a hair more: plot / (plot / rows) may come out below rows
+const visibleOf = (plot, column) => Math.max(1, Math.floor(plot / column + 1e-6));
+
 const clampFirst = (first, rows, visible) =>
   Math.max(0, Math.min(Math.round(first), Math.max(0, rows - visible)));
 
 /** The window after a zoom by `factor` that keeps the row under x where it is. */
 export function zoomed(at, factor, x) {
-  const column = Math.max(NARROWEST, Math.min(WIDEST, at.column * factor));
+  const column = Math.max(narrowest(at.plot, at.rows), Math.min(WIDEST, at.column * factor));
   const under = at.first + (x - at.left) / at.column;
   const first = under - (x - at.left) / column;
-  return { column, first: clampFirst(first, at.rows, Math.floor(at.plot / column)) };
+  return { column, first: clampFirst(first, at.rows, visibleOf(at.plot, column)) };
 }
 
 /** The window moved by so many rows. */
@@ -103,32 +112,33 @@ export function context(canvas, height) {
   return g;
 }
 
-export function draw(canvas, store, at, style, { hover, selection }) {
+export function draw(canvas, store, field, style, { hover, selection }) {
+  const { at } = field;
   const g = context(canvas, at.height);
   g.fillStyle = style.background;
   g.fillRect(0, 0, canvas.clientWidth, at.height);
-  for (const lane of at.lanes) drawLane(g, store, at, lane, style);
+  for (const lane of at.lanes) drawLane(g, store, field, lane, style);
   drawSelection(g, at, style, selection);
   drawTime(g, store, at, style);
   if (hover) drawHover(g, at, hover, style);
 }
 
-function drawLane(g, store, at, lane, style) {
+function drawLane(g, store, field, lane, style) {
+  const { at, columns } = field;
   const limit = laneLimit(lane, store);
   const table = colorTable(style.theme, lane.kind);
-  const columns = at.last - at.first;
   const image = new ImageData(columns, lane.units);
   const pixels = new Uint32Array(image.data.buffer);
   for (let slot = 0; slot < lane.units; slot++) {
     const from = lane.from + unitAt(lane, slot);
     for (let c = 0; c < columns; c++) {
-      const index = colorIndex(store.value(at.first + c, from), lane.kind, limit);
+      const index = colorIndex(field.peak(c, from), lane.kind, limit);
       if (index >= 0) pixels[slot * columns + c] = table[index];
     }
   }
   const sheet = new OffscreenCanvas(columns, lane.units);
   sheet.getContext("2d").putImageData(image, 0, 0);
-  const wide = columns * at.column;
+  const wide = Math.min(at.plot, columns * Math.max(1, at.column));
   g.fillStyle = style.empty;
   g.fillRect(at.left, lane.top, at.plot, lane.height);
   g.imageSmoothingEnabled = false;
@@ -222,7 +232,7 @@ function drawSelection(g, at, style, selection) {
 function drawTime(g, store, at, style) {
   const bottom = at.height - AXIS - 6;
   const step = [1, 2, 5].flatMap((m) => [1, 10, 100, 1e3, 1e4, 1e5, 1e6].map((d) => m * d))
-    .sort((a, b) => a - b).find((s) => s * at.column >= 34) ?? 5e6;
+    .sort((a, b) => a - b).find((s) => s * at.column >= 20 + 7 * String(at.last).length) ?? 5e6;
   g.textAlign = "center";
   g.textBaseline = "top";
   g.fillStyle = style.faint;

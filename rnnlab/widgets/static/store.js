@@ -1,8 +1,14 @@
+import { Tiles } from "./tiles.js";
+
 // What the page knows of the recording: one table of float32 rows, row r being the record of
-// step r (row 0: the initial state). Only a window is held; `first` is its oldest row.
+// step r (row 0: the initial state). The newest rows are held, `first` being the oldest of them,
+// and row 0; what lies between comes as tiles, when it is looked at.
 
 export class Store {
-  constructor() {
+  constructor(tiles = new Tiles()) {
+    this.tiles = tiles;
+    this.initial = new Float32Array(0);
+    this.most = null; // of each column, the largest magnitude held; null: not known
     this.width = 0;
     this.first = 0;
     this.count = 0;
@@ -17,22 +23,34 @@ export class Store {
   }
 
   /** Take in a message; false if something before it was missed and a snapshot is needed. */
-  receive(message, rows) {
+  receive(message, rows, initial = rows.subarray(0, message.width)) {
     const missed = this.seq !== null && message.seq !== this.seq + 1;
+    if (missed) this.tiles.cut(0);
     if (!message.whole && (this.seq === null || missed || !this.covers(message.start))) {
       return false;
     }
     this.seq = message.seq;
     this.place = message.place;
     if (message.whole) {
+      this.tiles.cut(message.width === this.width ? message.kept ?? 0 : 0);
       this.width = message.width;
       this.first = message.start;
       this.count = 0;
+      this.initial = initial.slice();
+      this.most = null;
     } else {
+      this.tiles.cut(message.start);
+      if (message.start < this.end) this.most = null;
       this.count = message.start - this.first;
     }
     this.append(rows);
     return true;
+  }
+
+  /** Ask for what a window (as `layout` gives it) shows and is not held, and for single rows. */
+  want(at, level, steps) {
+    const { first, last, rows } = at;
+    this.tiles.want({ first, last, level, rows, have: this.first, steps });
   }
 
   covers(row) {
@@ -48,6 +66,7 @@ export class Store {
       this.data = grown;
     }
     this.data.set(rows, this.count * this.width);
+    if (this.most) widen(this.most, rows, rows.length, this.width);
     this.count += rows.length / this.width;
     if (this.count > Store.CAPACITY) {
       const drop = this.count - Store.CAPACITY / 2;
@@ -57,31 +76,42 @@ export class Store {
     }
   }
 
-  /** The value of a unit (column) at a row; NaN where nothing is held. */
+  /** The value of a unit (column) at a row; NaN where it is not held. */
   value(row, column) {
-    if (row < this.first || row >= this.end) return NaN;
-    return this.data[(row - this.first) * this.width + column];
+    if (row >= this.first && row < this.end) {
+      return this.data[(row - this.first) * this.width + column];
+    }
+    if (row === 0) return this.initial[column] ?? NaN;
+    const tile = row > 0 ? this.tiles.find(0, row) : undefined;
+    return tile ? tile.lows[(row - tile.start) * this.width + column] : NaN;
   }
 
-  /** The largest magnitude of the columns from … to over all rows held. */
+  /** The largest magnitude of the columns from … to over all that is held. */
   magnitude(from, to) {
-    let most = 0;
-    for (let r = 0; r < this.count; r++) {
-      for (let c = r * this.width + from, end = r * this.width + to; c < end; c++) {
-        const v = Math.abs(this.data[c]);
-        if (v > most && v !== Infinity) most = v;
-      }
+    if (!this.most) {
+      this.most = new Float32Array(this.width);
+      widen(this.most, this.data, this.count * this.width, this.width);
     }
-    return most;
+    let found = this.tiles.magnitude(from, to);
+    for (let c = from; c < to; c++) if (this.most[c] > found) found = this.most[c];
+    return found;
+  }
+}
+
+/** Raise the magnitudes of the columns to those of rows. */
+function widen(most, rows, length, width) {
+  for (let i = 0; i < length; i++) {
+    const v = Math.abs(rows[i]);
+    if (v > most[i % width] && v !== Infinity) most[i % width] = v;
   }
 }
 
 Store.CAPACITY = 8192;
 
-/** A view of a message's first buffer as float32 numbers, whatever its alignment. */
-export function floats(buffers) {
-  if (!buffers.length) return new Float32Array(0);
-  const { buffer, byteOffset, byteLength } = buffers[0];
+/** A view of one buffer of a message as float32 numbers, whatever its alignment. */
+export function floats(buffers, number = 0) {
+  if (buffers.length <= number) return new Float32Array(0);
+  const { buffer, byteOffset, byteLength } = buffers[number];
   const aligned = byteOffset % 4 === 0;
   return aligned
     ? new Float32Array(buffer, byteOffset, byteLength / 4)

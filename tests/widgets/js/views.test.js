@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { carriers, distance } from "../../../rnnlab/widgets/static/compare.js";
+import { Field } from "../../../rnnlab/widgets/static/field.js";
 import { chosenUnits, lineRange } from "../../../rnnlab/widgets/static/lines.js";
 import { moved, selectUnit } from "../../../rnnlab/widgets/static/pointer.js";
 import { gateText, lookedAt } from "../../../rnnlab/widgets/static/sidebar.js";
-import { layout, panned, slotOf, unitAt, zoomed } from "../../../rnnlab/widgets/static/stateview.js";
+import { WHOLE, layout, panned, slotOf, unitAt, zoomed } from "../../../rnnlab/widgets/static/stateview.js";
 import { Store } from "../../../rnnlab/widgets/static/store.js";
 import { project } from "../../../rnnlab/widgets/static/trajectory.js";
 
@@ -29,6 +30,18 @@ test("a zoom keeps the row under the pointer, a pan moves by rows, both stay ins
   assert.equal(panned(at, 25).first, 325);
   assert.equal(panned(at, -5000).first, 0);
   assert.equal(layout(lanes, { t: 999, length: 999 }, 900, panned(at, 5000)).last, 1000);
+});
+
+test("a zoom goes out to the whole recording and not beyond", () => {
+  const place = { t: 5, length: 1e6 };
+  const all = layout(lanes, place, 900, WHOLE);
+  assert.deepEqual([all.first, all.last], [0, 1000001]);
+  const out = layout(lanes, place, 900, zoomed(layout(lanes, place, 900), 1e-9, 400));
+  assert.deepEqual([out.first, out.last, out.column], [all.first, all.last, all.column]);
+  const near = layout(lanes, place, 900, zoomed(all, 4, all.left + all.plot / 2));
+  assert.ok(Math.abs(near.first - 375000) <= 1 && Math.abs(near.last - 625000) <= 2);
+  const short = layout(lanes, { t: 5, length: 20 }, 900, WHOLE);
+  assert.deepEqual([short.first, short.last, short.column], [0, 21, 1]);
 });
 
 test("units are drawn in the order given, and found in it", () => {
@@ -61,7 +74,8 @@ test("lines cover their own values and leave out units that do not exist", () =>
   const store = filled(rows);
   const units = chosenUnits(lanes, { units: [["0.h", 1], ["0.h", 9], ["gone", 0]] });
   assert.deepEqual(units.map((u) => [u.label, u.column]), [["0.h[1]", 2]]);
-  assert.deepEqual(lineRange([store, null], { first: 0, last: 3 }, units), [-2, 0]);
+  const field = new Field().fill(store, { first: 0, last: 3, column: 9, plot: 90 });
+  assert.deepEqual(lineRange(field, units), [-2, 0]);
 });
 
 test("the distance is the root mean square over units; carriers are sorted by size", () => {
