@@ -178,7 +178,7 @@ class TestStart:
     def test_a_real_server_takes_it(self, root, tmp_path, app):
         """The server reads the settings that `start` appends and redirects to the notebook."""
         pytest.importorskip("jupyterlab")
-        from tests.browser.lab import Lab
+        from rnnlab.bench.lab import Lab
 
         program = Path(sys.executable).parent / app
         with Lab(root, command=[str(root / "binder/start"), str(program)]) as lab:

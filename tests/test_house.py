@@ -60,6 +60,8 @@ ONLY_IN = {
     "jupyter_server": {"widgets", "cli"},
     "tornado": {"widgets"},
     "voila": {"widgets"},
+    "playwright": {"bench"},
+    "nbformat": {"bench"},
     "torch": set(LAYERS) - {"errors", "trace", "plots", "cli"},
     "numpy": set(LAYERS) - {"errors", "cli"},
     "safetensors": set(LAYERS) - {"errors", "cli"},
@@ -71,7 +73,7 @@ ONLY_IN = {
 # These may be absent or are slow to load: imported inside the functions that use them.
 ON_USE = {"sklearn", "pandas", "xarray"}
 OPTIONAL = ON_USE | {"plotly", "anywidget", "ipywidgets", "traitlets", "IPython", "jupyterlab"}
-OPTIONAL |= {"jupyter_server", "PIL", "tornado", "voila"}
+OPTIONAL |= {"jupyter_server", "PIL", "tornado", "voila", "playwright", "nbformat"}
 
 
 @dataclass(frozen=True)

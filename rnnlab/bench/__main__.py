@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
-from rnnlab.bench.sections import SECTIONS, Settings
+from rnnlab.bench.sections import SECTIONS, SLOW, Settings
 from rnnlab.bench.timing import Row
 
 
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = Settings(rounds=options.rounds or (3 if options.quick else 200), quick=options.quick)
     torch.manual_seed(0)
     rows: list[Row] = []
-    names = options.only or list(SECTIONS)
+    names = options.only or [name for name in SECTIONS if not (options.quick and name in SLOW)]
     with tqdm(disable=options.quiet or None, unit=" rows", file=sys.stderr) as bar:
         for name in names:
             bar.set_description(name)
@@ -87,12 +87,12 @@ def table(rows: Iterable[Row]) -> str:
     section = None
     for row in rows:
         if row.section != section:
-            section = row.section
+            section, unit = row.section, row.unit
             lines += [
                 "",
                 f"### {section}",
                 "",
-                "| what | against | µs | theirs, µs | ratio | quartiles | target | |",
+                f"| what | against | {unit} | theirs, {unit} | ratio | quartiles | target | |",
                 "|---|---|--:|--:|--:|---|--:|---|",
             ]
         target = "" if row.target is None else f"{row.target:.2f}"

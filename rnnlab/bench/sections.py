@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from rnnlab.bench import analysis as analyses
+from rnnlab.bench.explorer import explorer
+from rnnlab.bench.settings import Settings
 from rnnlab.bench.timing import Row, compare
 from rnnlab.cells import GRUCell, LSTMCell, RNNCell
 from rnnlab.cells.base import Cell
@@ -28,23 +29,6 @@ FUSED = {
     RNNCell: (nn.RNNCell, nn.RNN),
 }
 """For each fused cell what people use now: the same in torch.nn."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How much is measured.
-
-    Attributes:
-        rounds: pairs of blocks for each row; a tenth of them, at least 3, for whole sequences.
-        quick: one small size of everything, to see that it runs.
-    """
-
-    rounds: int
-    quick: bool = False
-
-    @property
-    def few(self) -> int:
-        return max(3, self.rounds // 10)
 
 
 def steps(settings: Settings) -> Iterator[Row]:
@@ -309,4 +293,8 @@ SECTIONS = {
     "sessions": sessions,
     "analysis": analyses.analysis,
     "gpu": gpu,
+    "explorer": explorer,
 }
+
+SLOW = {"explorer"}
+"""Sections that take minutes at any size: a quick run has them only when they are named."""

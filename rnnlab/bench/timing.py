@@ -27,10 +27,11 @@ class Row:
         section: the heading it belongs under.
         what: what was timed.
         against: what it was timed against.
-        ours, theirs: medians, microseconds a call.
+        ours, theirs: medians, in `unit` a call.
         ratio: the median of the ratios ours / theirs of all rounds.
         low, high: their quartiles.
         target: the ratio to reach, or None.
+        unit: that of ours and theirs, the same in a whole section.
     """
 
     section: str
@@ -42,6 +43,7 @@ class Row:
     low: float
     high: float
     target: float | None = None
+    unit: str = "µs"
 
     @property
     def reached(self) -> bool | None:

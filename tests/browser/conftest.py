@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.browser.lab import Browser, Lab, NotebookPage
+    from rnnlab.bench.lab import Browser, Lab, NotebookPage
 
 MISSING = "no Chromium: install it (Debian: apt-get install chromium) or set CHROMIUM to its path"
 
@@ -31,7 +31,7 @@ def chromium_or_reason(path: str | None, in_ci: bool) -> str:
 
 @pytest.fixture(scope="module")
 def browser(in_ci: bool) -> Iterator[Browser]:
-    from tests.browser.lab import Browser, find_chromium
+    from rnnlab.bench.lab import Browser, find_chromium
 
     with Browser(chromium_or_reason(find_chromium(), in_ci)) as browser:
         yield browser
@@ -40,7 +40,7 @@ def browser(in_ci: bool) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Lab]:
     """A JupyterLab in an empty folder; after `browser`, so that it never starts for a skip."""
-    from tests.browser.lab import Lab
+    from rnnlab.bench.lab import Lab
 
     with Lab(tmp_path_factory.mktemp("notebooks")) as lab:
         yield lab
@@ -52,7 +52,7 @@ def open_notebook(lab: Lab, browser: Browser) -> Iterator[Callable[..., Notebook
 
     At the end of the test the kernels are ended, and an uncaught error in the page fails it.
     """
-    from tests.browser.lab import NotebookPage, write_notebook
+    from rnnlab.bench.lab import NotebookPage, write_notebook
 
     pages: list[NotebookPage] = []
     numbers = itertools.count()

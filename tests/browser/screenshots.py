@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tests.browser.lab import Browser, Lab, NotebookPage
+from rnnlab.bench.lab import Browser, Lab, NotebookPage
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "notebooks" / "img"

@@ -40,7 +40,7 @@ def at_step(page, t):
 @pytest.fixture(scope="module")
 def notebook(browser, tmp_path_factory):
     pytest.importorskip("notebook", reason='needs Notebook 7: pip install "notebook>=7.2"')
-    from tests.browser.lab import Lab, NotebookPage, write_notebook
+    from rnnlab.bench.lab import Lab, NotebookPage, write_notebook
 
     class Page(NotebookPage):
         def open(self):
@@ -95,7 +95,7 @@ class App:
     """`rnnlab app`, as a person starts it; `address` is what it prints, with the token."""
 
     def __init__(self, folder, *options):
-        from tests.browser.lab import free_port
+        from rnnlab.bench.lab import free_port
 
         self.port = free_port()
         self.private = Path(tempfile.mkdtemp(prefix="rnnlab-test-app-"))

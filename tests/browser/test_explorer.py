@@ -26,7 +26,7 @@ BRIGHTNESS = """(canvas) => {
 @pytest.fixture(scope="module")
 def notebook(lab, browser, root):
     """The first notebook, run once for all tests here: starting a kernel takes the time."""
-    from tests.browser.lab import NotebookPage
+    from rnnlab.bench.lab import NotebookPage
 
     name = "00_start_here.ipynb"
     shutil.copy(root / "notebooks" / name, lab.root / name)

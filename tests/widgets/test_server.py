@@ -168,7 +168,7 @@ def _load_jupyter_server_extension(app):
 def real(root, tmp_path):
     """A real Jupyter server with the extension of this checkout, and one that looks into it."""
     pytest.importorskip("jupyter_server")
-    from tests.browser.lab import Lab
+    from rnnlab.bench.lab import Lab
 
     (tmp_path / "rnnlab_spy.py").write_text(SPY)
     entry = (root / "rnnlab/widgets/rnnlab_server.py").read_text()

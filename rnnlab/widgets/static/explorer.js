@@ -102,6 +102,7 @@ function render(link, model, root) {
     root.dataset.t = place.t;
     root.dataset.length = place.length;
     root.dataset.rows = store.count;
+    if (state.at) root.dataset.window = `${state.at.first}:${state.at.last}`;
     root.dataset.waiting = store.tiles.waiting;
     root.dataset.drawn = Number(root.dataset.drawn ?? 0) + 1;
   }

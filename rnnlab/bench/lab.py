@@ -26,9 +26,10 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from playwright.sync_api import Locator, sync_playwright
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator
 
 NOTEBOOK = ".jp-NotebookPanel:not(.lm-mod-hidden)"  # hidden tabs stay in the DOM
 
@@ -214,11 +215,16 @@ class Lab:
 class Browser:
     """A headless Chromium; `options` are those of Playwright's `new_context`."""
 
-    def __init__(self, chromium: str | None = None, **options: Any):
+    def __init__(
+        self, chromium: str | None = None, *, arguments: Sequence[str] = (), **options: Any
+    ):
         self.chromium = chromium or find_chromium()
+        self.arguments = arguments
         self.options = {"viewport": {"width": 1400, "height": 1000}, **options}
 
     def __enter__(self) -> Browser:
+        from playwright.sync_api import sync_playwright
+
         self.playwright = sync_playwright().start()
         try:
             self.browser = self.playwright.chromium.launch(
@@ -226,6 +232,7 @@ class Browser:
                 args=[
                     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-sync"),
                     *("--disable-background-networking", "--disable-component-update"),
+                    *self.arguments,
                 ],
             )
         except BaseException:
