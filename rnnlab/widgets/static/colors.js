@@ -15,8 +15,13 @@ const STOPS = {
 
 const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
 
-/** 256 packed RGBA entries (little-endian) of one map. */
+/** 256 packed RGBA entries (little-endian) of one map; the same table at every call. */
 export function colorTable(theme, kind) {
+  return (tables[theme + kind] ??= makeTable(theme, kind));
+}
+const tables = {};
+
+function makeTable(theme, kind) {
   const stops = STOPS[theme][kind].map(rgb);
   const table = new Uint32Array(256);
   for (let i = 0; i < 256; i++) {

@@ -59,6 +59,11 @@ function render(link, model, root) {
       el("div", { className: "rl-side" }, {},
         outputs.element, inspector.element, trajectory.element)));
 
+  // looked up once: what the page computes for it takes as long as a picture
+  let style = null;
+  const restyle = () => { style = null; later(); };
+
+  // pictures first, then what changes the document: a width asked for in between costs a layout
   let frame = 0;
   function later() { frame ||= requestAnimationFrame(paint); }
 
@@ -68,16 +73,8 @@ function render(link, model, root) {
     const { place } = store;
     const lanes = ordered(model.get("lanes"), model.get("orders"));
     const said = `step ${place.t} of ${place.length} · branch ${place.branch}`;
-    transport.update(said);
-    panel.update(place);
-    const wrong = link.lost ?? model.get("error");
-    show(error, wrong);
-    show(notice, model.get("notice"));
-    order.value = model.get("ordered_by");
-    follow.disabled = state.view === FOLLOW;
-    listBranches(compared, place, model.get("branches"), model.get("compared"));
     if (lanes.length && store.count) {
-      const style = styleOf(root);
+      style ??= styleOf(root);
       const chosen = selection();
       const step = lookedAt(store, chosen);
       state.at = layout(lanes, place, canvas.clientWidth, state.view);
@@ -90,15 +87,23 @@ function render(link, model, root) {
       if (ghost) other.want({ ...state.at, rows: other.place.length + 1 }, level, [step]);
       drawLines(lines, store, field, style, chosen, ghost ? ghostField.fill(other, state.at) : null);
       compare.update(store, state.at, style, model.get("compared"), step);
+      trajectory.update(store, state.at, style, step);
       outputs.update(store, lanes.find((l) => l.role === "output"), step);
       inspector.update(store, state.at.lanes, chosen, (lane) => laneLimit(lane, store));
-      trajectory.update(store, state.at, style, step);
       canvas.ariaLabel = `State view: ${lanes.map((l) => `${l.title}, ${l.units} units`).join("; ")}. `
         + `Now at ${said}. Arrow keys move over the cells, Enter selects a unit.`;
       readout.textContent = state.hover
         ? readoutText(state.hover, lanes, store, field)
         : "Point at a cell to read it; click to select its unit, drag to pan, click and turn the wheel to zoom.";
     }
+    transport.update(said);
+    panel.update(place);
+    const wrong = link.lost ?? model.get("error");
+    show(error, wrong);
+    show(notice, model.get("notice"));
+    order.value = model.get("ordered_by");
+    follow.disabled = state.view === FOLLOW;
+    listBranches(compared, place, model.get("branches"), model.get("compared"));
     root.dataset.t = place.t;
     root.dataset.length = place.length;
     root.dataset.rows = store.count;
@@ -118,10 +123,10 @@ function render(link, model, root) {
   model.on("change", later);
   const resized = new ResizeObserver(later);
   resized.observe(root);
-  const themed = new MutationObserver(later);
+  const themed = new MutationObserver(restyle);
   themed.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
   const scheme = matchMedia("(prefers-color-scheme: dark)");
-  scheme.addEventListener("change", later);
+  scheme.addEventListener("change", restyle);
   if (!store.count) link.ask();
   later();
   return () => {
@@ -130,7 +135,7 @@ function render(link, model, root) {
     model.off("change", later);
     resized.disconnect();
     themed.disconnect();
-    scheme.removeEventListener("change", later);
+    scheme.removeEventListener("change", restyle);
     panel.close();
   };
 }

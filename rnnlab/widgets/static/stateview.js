@@ -102,7 +102,7 @@ export const mark = (number) => MARKS[number % MARKS.length];
 export function context(canvas, height) {
   const ratio = globalThis.devicePixelRatio || 1;
   const width = canvas.clientWidth;
-  canvas.style.height = `${height}px`;
+  if (canvas.style.height !== `${height}px`) canvas.style.height = `${height}px`;
   const [wide, high] = [Math.round(width * ratio), Math.round(height * ratio)];
   if (canvas.width !== wide) canvas.width = wide;
   if (canvas.height !== high) canvas.height = high;
@@ -178,12 +178,8 @@ function drawNames(g, at, lane, style) {
 function drawScale(g, at, lane, limit, table, style) {
   const x = at.left + at.plot + 10;
   const high = lane.height;
-  for (let i = 0; i < high; i++) {
-    const index = Math.round(255 * (1 - i / Math.max(1, high - 1)));
-    const [r, gr, b] = [0, 8, 16].map((shift) => (table[index] >>> shift) & 255);
-    g.fillStyle = `rgb(${r},${gr},${b})`;
-    g.fillRect(x, lane.top + i, 8, 1);
-  }
+  g.imageSmoothingEnabled = true;
+  g.drawImage(bar(table), x, lane.top, 8, high);
   g.strokeStyle = style.line;
   g.strokeRect(x - 0.5, lane.top - 0.5, 9, high + 1);
   g.textAlign = "left";
@@ -193,6 +189,18 @@ function drawScale(g, at, lane, limit, table, style) {
   if (high >= 40 && lane.kind === "signed") g.fillText("0", x + 12, lane.top + high / 2);
   g.fillText(format(low), x + 12, lane.top + high - 4);
 }
+
+/** A colour table as an upright bar, its largest value on top. */
+function bar(table) {
+  if (!bars.has(table)) {
+    const sheet = new OffscreenCanvas(1, table.length);
+    const pixels = new Uint8ClampedArray(table.slice().reverse().buffer);
+    sheet.getContext("2d").putImageData(new ImageData(pixels, 1, table.length), 0, 0);
+    bars.set(table, sheet);
+  }
+  return bars.get(table);
+}
+const bars = new WeakMap();
 
 /** Two significant digits, with a real minus sign. */
 export const format = (v) => String(Number(v.toPrecision(2))).replace("-", "−");
