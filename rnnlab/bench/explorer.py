@@ -66,7 +66,7 @@ OURS = f"""() => new Promise((done) => {{
   step.click();
 }})"""
 
-# The same until the label has another text. No frame is awaited: that is why ours may take one more.
+# The same until the label has another text: no frame is awaited, so ours may take one more.
 BARE = f"""() => new Promise((done) => {{
   const panel = document.querySelector("{NOTEBOOK}");
   const label = panel.querySelector(".widget-label");

@@ -128,6 +128,12 @@ def branch(explorer: Explorer, message: Message) -> None:
     explorer.session.branch(name)
 
 
+def keep(explorer: Explorer, _: Message) -> None:
+    """The page can put the still into the notebook by itself."""
+    if explorer._still is not None:
+        explorer._still.kept_by_page = True
+
+
 def save(explorer: Explorer, _: Message) -> None:
     path = unused("rnnlab-session", ".npz")
     explorer.session.save(path)
@@ -169,9 +175,10 @@ ACTIONS: dict[str, Action] = {
     "order": sort,
     "compare": compare,
     "plane": lambda explorer, message: explorer.send(plane(explorer.session, str(message["name"]))),
+    "keep": keep,
     "save": save,
     "export": export,
 }
 
-QUIET = {"snapshot", "tile", "inspect", "vector"}
+QUIET = {"snapshot", "tile", "inspect", "vector", "keep"}
 """Actions that answer a question, or come in numbers: they leave the messages alone."""

@@ -14,6 +14,7 @@ PARTS = (
     "store.js",
     "field.js",
     "dom.js",
+    "around.js",
     "link.js",
     "stateview.js",
     "lines.js",

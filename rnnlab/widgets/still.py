@@ -38,14 +38,22 @@ class Still:
     A notebook stores of a widget only its name: opened without its kernel, JupyterLab says "model
     not found", whatever else the same output holds. So the picture is an output of its own. Its
     style sheet hides it as long as the live view is there, and hides JupyterLab's complaint when
-    it is not. It is drawn at once, and again when the session has moved and come to rest. A page
-    that was loaded anew takes no later picture: Jupyter forgets to which cell they belong.
+    it is not. It is drawn at once, and again when the session has moved and come to rest.
+
+    To replace an output by its display id is for the page that ran the cell: loaded anew, a page
+    no longer knows to which cell it belongs, and drops the picture. So where the page can reach its
+    own document (JupyterLab, Notebook 7) it says so, is sent the picture as a message, and puts it
+    beneath its view itself. Elsewhere a page that was loaded anew keeps the picture that it has.
+
+    Attributes:
+        kept_by_page: whether the page puts the pictures into the document.
     """
 
     _numbers = itertools.count(1)
 
     def __init__(self, explorer: Explorer) -> None:
         self._explorer = explorer
+        self.kept_by_page = False
         self._shown: list[str] = []
         self._drawn: str | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -82,6 +90,10 @@ class Still:
         if text == self._drawn:
             return
         self._drawn = text
+        if self.kept_by_page:
+            explorer: Any = self._explorer
+            explorer.send({"kind": "still", "widget": explorer.model_id, "data": self._bundle()})
+            return
         for identity in self._shown:
             display(self._bundle(), raw=True, display_id=identity, update=True)
 

@@ -154,7 +154,25 @@ def test_a_saved_notebook_shows_a_picture_of_the_last_state(open_notebook):
     assert "".join(picture["data"]["text/plain"]) == "step 3 of 3 · branch main"
     assert len(json.dumps(picture)) < 30_000
 
+    notebook.open()  # loaded anew, the page still has the view, and keeps the picture up to date
+    page.locator('.rnnlab[data-t="3"]').wait_for()
+    assert not still.is_visible()
+    notebook.button("Step").click()
+    page.locator('.rnnlab[data-t="4"]').wait_for()
+    page.locator('.rnnlab-still img[alt*="step 4 of 4"]').wait_for(state="attached")
+    assert not still.is_visible()
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    page.wait_for_function(
+        "() => !window.jupyterapp.shell.currentWidget.context.model.dirty", timeout=10000
+    )
+    live, picture = outputs(notebook)
+    assert "".join(picture["data"]["text/plain"]) == "step 4 of 4 · branch main"
+
+    alert = page.get_by_role("alert").filter(has_text="Disconnected")
+    assert alert.count() == 0
     notebook.restart_kernel()
+    alert.wait_for()  # at once, not when something is clicked
+    assert "run the cell again" in alert.inner_text()
     notebook.open()
     still.wait_for()
     assert still.evaluate("(img) => [img.naturalWidth, img.complete]") == [640, True]

@@ -100,6 +100,7 @@ function render(link, model, root) {
     panel.update(place);
     const wrong = link.lost ?? model.get("error");
     show(error, wrong);
+    root.classList.toggle("rl-lost", Boolean(link.lost));
     show(notice, model.get("notice"));
     order.value = model.get("ordered_by");
     follow.disabled = state.view === FOLLOW;

@@ -1,9 +1,12 @@
+import { cellsOf, kernelIsBusy, putStill, watchKernel } from "./around.js";
 import { Store, floats } from "./store.js";
 import { Tiles } from "./tiles.js";
 
 // The wire to the kernel, once a model: what came in is kept here for all views of it.
 
-const LOST = "The kernel does not answer. If it was restarted, run the cell again.";
+const LOST = "Disconnected: the kernel was restarted, or has ended. What you see is the last that "
+  + "it sent; run the cell again to have it live.";
+const BUSY = "The kernel is busy with something else: it answers when that has ended.";
 const PATIENCE = 20000;
 
 export class Link {
@@ -28,8 +31,15 @@ export class Link {
     this.model = model;
     const listen = (message, buffers) => this.hear(message, buffers);
     model.on("msg:custom", listen);
+    const release = watchKernel(model, {
+      ended: () => { this.lost = LOST; this.changed(); },
+      back: () => this.send("snapshot"),
+    });
     this.ask();
+    // where the page can put the still into the document itself, it does: also after a reload
+    if (cellsOf(model)) this.send("keep");
     return () => {
+      release();
       model.off("msg:custom", listen);
       this.waiting.forEach(clearTimeout);
       this.views.clear();
@@ -45,7 +55,7 @@ export class Link {
     const id = this.next++;
     const miss = () => {
       this.settle(id);
-      this.lost = LOST;
+      this.lost = kernelIsBusy(this.model) ? BUSY : LOST;
       this.changed();
     };
     this.waiting.set(id, setTimeout(miss, PATIENCE));
@@ -85,6 +95,10 @@ export class Link {
     } else if (message.kind === "other") {
       this.other = this.storeOf(message.place.branch);
       this.other.receive({ ...message, seq: 1, whole: true }, ...pair(buffers));
+    } else if (message.kind === "still") {
+      const cells = cellsOf(this.model);
+      if (cells) putStill(cells, message);
+      return;
     } else if (message.kind === "plane") {
       this.plane = message;
     } else if (message.kind === "inspected") {
