@@ -100,7 +100,9 @@ class Explorer(anywidget.AnyWidget):
 
         The page has these views with a time slider, but not the model. Up to 65,536 numbers (a
         thousand steps of 65 units) are kept exactly; of more, each is rounded to 1/254 of the
-        range of its band, and the page says so.
+        range of its band. Of more than 4,000,000 the newest 2,000,000 are kept, and of what was
+        before them the least and the largest value in buckets of steps: the file has a few
+        megabytes, however long the recording. The page says what it keeps.
 
         Args:
             path: where to write; a file that is there is replaced.

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 EXACT = 65_536
 """Numbers up to which a page keeps all of them exactly; beyond, each takes a byte."""
 
+MOST = 4_000_000
+"""Numbers that a page keeps at the most: a file of some megabytes, however long the recording."""
+
 LEVELS = 254
 """Steps into which the scale of a lane is divided where a number takes a byte; 255 is "none"."""
 
@@ -36,7 +39,9 @@ def to_html(
     """Write the recording as one page that works from a file: no server, no network.
 
     The page has the explorer's own views with a time slider. Up to EXACT numbers it keeps exactly;
-    of more, each is rounded to a 254th of its lane's scale, and the page says so.
+    of more, each is rounded to a 254th of its lane's scale. Of more than MOST it keeps the newest
+    rows, half of MOST, and of all others the least and the largest value in buckets of so many
+    steps that these are the other half. The page says which of this was done.
 
     Args:
         explorer: the explorer.
@@ -74,9 +79,10 @@ def page(explorer: Explorer, branches: Sequence[str] | None = None) -> str:
         branches = [compared] if compared in session.branches else []
     names = list(dict.fromkeys([current, *branches]))
     lanes = explorer._lanes()
-    tables = [values(session, lanes, 0, session.length(name) + 1, name) for name in names]
-    exact = sum(table.size for table in tables) <= EXACT
-    packed = [_exact(table) if exact else _rounded(table, lanes) for table in tables]
+    width = sum(lane.units for lane in lanes)
+    numbers = width * sum(session.length(name) + 1 for name in names)
+    exact = numbers <= EXACT
+    parts = [_branch(explorer, lanes, name, MOST // (len(names) * width), exact) for name in names]
     steps = session.length()
     title = f"{explorer.session!r}"
     header = {
@@ -85,17 +91,14 @@ def page(explorer: Explorer, branches: Sequence[str] | None = None) -> str:
         "traits": _traits(explorer) | {"branches": names},
         "title": title,
         "exact": exact,
-        "width": sum(lane.units for lane in lanes),
-        "branches": [
-            {"name": name, "rows": len(table), "bytes": len(data), **how}
-            for name, table, (data, how) in zip(names, tables, packed, strict=True)
-        ],
+        "width": width,
+        "branches": [about for about, _ in parts],
         "t": session.t,
         "planes": _found(lambda name: plane(session, name), session.initial()),
         "orders": _found(lambda by: order(session, by), ORDERS),
     }
     head = json.dumps(_short(header), ensure_ascii=False, separators=(",", ":")).encode()
-    blob = struct.pack("<I", len(head)) + head + b"".join(data for data, _ in packed)
+    blob = struct.pack("<I", len(head)) + head + b"".join(data for _, data in parts)
     data = base64.b64encode(gzip.compress(blob, 6, mtime=0)).decode()
     counted = f"{steps} step" + ("" if steps == 1 else "s")
     fields = {
@@ -106,6 +109,32 @@ def page(explorer: Explorer, branches: Sequence[str] | None = None) -> str:
     }
     parts = (STATIC / "host.html").read_text(encoding="utf-8").split("%%")
     return "".join(fields[part] if k % 2 else part for k, part in enumerate(parts))
+
+
+def _branch(
+    explorer: Explorer, lanes: list[Lane], name: str, most: int, exact: bool
+) -> tuple[dict[str, Any], bytes]:
+    """What a page keeps of a branch, at the most so many rows: how it is packed, and the bytes."""
+    session = explorer.session
+    rows = session.length(name) + 1
+    first = 0 if rows <= most else rows - most // 2
+    table = values(session, lanes, first, rows, name)
+    data, how = _exact(table) if exact else _rounded(table, lanes)
+    about = {"name": name, "rows": rows, "first": first, "bytes": len(data), **how}
+    if not first:
+        return about, data
+    # a bucket has a least and a largest value: half as many of them take as much
+    level = max(1, math.ceil(math.log2((rows - 1) / (most // 4))))
+    ends, index, stop = [], 0, 0
+    while stop < rows - 1:
+        low, high, stop = explorer._wire.tiles.tile(lanes, level, index, name)
+        ends.append((low, high))
+        index += 1
+    lows, highs = (np.concatenate(side) for side in zip(*ends, strict=True))
+    packed, how = _rounded(np.concatenate([lows, highs]), lanes)
+    about["initial"] = values(session, lanes, 0, 1, name)[0].tolist()
+    about["history"] = {"level": level, "buckets": len(lows), "bytes": len(packed), **how}
+    return about, data + packed
 
 
 def _traits(explorer: Explorer) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class Wire:
         self._send = send
         self._place = place
         self._lanes = lanes
-        self._tiles = Tiles(session)
+        self.tiles = Tiles(session)
         self._held = False
         self._sequence = 0
         self._sent_at = 0.0
@@ -72,7 +72,7 @@ class Wire:
     def moved(self, _: Moved | None = None) -> None:
         """Something changed: tell the page now, or with what follows within this frame."""
         seen, session = self._seen, self._session
-        self._tiles.moved()
+        self.tiles.moved()
         if seen is not None and seen.branch in session.branches:
             # an undo may have taken rows back, and a step have put others there since
             rows = min(seen.rows, session.length(seen.branch) + 1)
@@ -126,7 +126,7 @@ class Wire:
             self.flush()
         level, index = int(message["level"]), int(message["index"])
         branch = str(message.get("branch") or "") or None
-        lows, highs, stop = self._tiles.tile(lanes, level, index, branch)
+        lows, highs, stop = self.tiles.tile(lanes, level, index, branch)
         about = {"id": message.get("id"), "level": level, "index": index, "stop": stop + 1}
         parts = [lows] if lows is highs else [lows, highs]
         self._send({"kind": "tile", **about}, [part.tobytes() for part in parts])

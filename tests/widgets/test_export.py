@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 import rnnlab as rl
-from rnnlab.widgets import picture, still
+from rnnlab.widgets import export, picture, still
 from rnnlab.widgets.export import EXACT
 from rnnlab.widgets.module import STATIC
 
@@ -49,14 +49,20 @@ class Page(HTMLParser):
         blob = gzip.decompress(base64.b64decode(self.scripts["data"]))
         (length,) = struct.unpack_from("<I", blob)
         self.head = json.loads(blob[4 : 4 + length])
-        self.tables, at = {}, 4 + length
+        self.tables, self.ends, at = {}, {}, 4 + length
         for branch in self.head["branches"]:
-            self.tables[branch["name"]] = self.table(branch, blob[at : at + branch["bytes"]])
+            count = branch["rows"] - branch["first"]
+            self.tables[branch["name"]] = self.table(branch, count, blob[at : at + branch["bytes"]])
             at += branch["bytes"]
+            if history := branch.get("history"):
+                data = blob[at : at + history["bytes"]]
+                ends = self.table(history, 2 * history["buckets"], data)
+                self.ends[branch["name"]] = ends[: len(ends) // 2], ends[len(ends) // 2 :]
+                at += history["bytes"]
         assert at == len(blob)
 
-    def table(self, branch, data):
-        count, width = branch["rows"], self.head["width"]
+    def table(self, branch, count, data):
+        width = self.head["width"]
         if self.head["exact"]:
             planes = np.frombuffer(data, np.uint8).reshape(4, -1).T
             return np.ascontiguousarray(planes).view("<f4").reshape(width, count).T
@@ -102,6 +108,35 @@ class TestHtml:
         assert page.head["exact"] is True
         assert page.head["t"] == 12
         assert_holds(page, explorer.session, "main")
+
+    def test_of_a_very_long_one_the_newest_rows_and_the_extremes_of_all(
+        self, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(export, "MOST", 200_000)
+        explorer = long_explorer(30_000)
+        path = explorer.to_html(tmp_path / "page.html")
+        page = Page(path)
+        (branch,) = page.head["branches"]
+        width = page.head["width"]
+        assert branch["rows"] == 30_001
+        kept = branch["rows"] - branch["first"]
+        assert kept == 200_000 // width // 2
+        level, (lows, highs) = branch["history"]["level"], page.ends["main"]
+        assert width * (kept + 2 * len(lows)) <= 200_000
+        trace = explorer.session.trace()
+        for lane in page.head["traits"]["lanes"]:
+            columns = slice(lane["from"], lane["from"] + lane["units"])
+            rows = trace[lane["name"]]
+            close = {"atol": 1.01 * np.abs(rows).max() / 254, "rtol": 0}
+            np.testing.assert_allclose(page.tables["main"][:, columns], rows[-kept:], **close)
+            edges = np.arange(0, len(rows), 1 << level)
+            for found, extreme in ((lows, np.minimum), (highs, np.maximum)):
+                np.testing.assert_allclose(
+                    found[:, columns], extreme.reduceat(rows, edges, axis=0), **close
+                )
+        state = [v for v in branch["initial"] if v is not None]
+        assert state == [0.0] * 32  # h and c; there is no input or output before the first step
+        assert path.stat().st_size < 600_000
 
     @pytest.mark.parametrize("smooth", [False, True])
     def test_a_long_one_is_rounded_by_half_a_level_at_most(self, smooth, tmp_path):

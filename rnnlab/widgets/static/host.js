@@ -1,6 +1,7 @@
 // A page without a kernel: the recording answers what the kernel would have answered.
 
-const WINDOW = 8000; // rows that the view is given at once: as many as its store keeps
+const WINDOW = 8000; // rows that the view is given at once; it asks for others as tiles
+const BUCKETS = 256; // of a tile, as in tiles.js
 const ASLEEP = "This page is a recording: what changes the run needs the model. "
   + "Open it in JupyterLab for that.";
 
@@ -16,12 +17,20 @@ export function decode(buffer) {
   const length = new DataView(buffer).getUint32(0, true);
   const head = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
   let at = 4 + length;
+  const unpacked = (count, how) => {
+    const bytes = new Uint8Array(buffer, at, how.bytes);
+    at += how.bytes;
+    return head.exact ? exact(bytes, count, head.width)
+      : rounded(bytes, count, how.scales, how.differences);
+  };
   for (const branch of head.branches) {
-    const bytes = new Uint8Array(buffer, at, branch.bytes);
-    branch.table = head.exact
-      ? exact(bytes, branch.rows, head.width)
-      : rounded(bytes, branch.rows, branch.scales, branch.differences);
-    at += branch.bytes;
+    branch.first ??= 0;
+    branch.table = unpacked(branch.rows - branch.first, branch);
+    if (!branch.history) continue;
+    const { buckets } = branch.history;
+    const ends = unpacked(2 * buckets, branch.history);
+    branch.history.lows = ends.subarray(0, buckets * head.width);
+    branch.history.highs = ends.subarray(buckets * head.width);
   }
   return head;
 }
@@ -59,6 +68,34 @@ export function rounded(bytes, rows, scales, differences) {
   return table;
 }
 
+/**
+ * The least and the largest value of each unit in the buckets of a tile of a branch: from its rows,
+ * or from the coarser buckets that are kept of what lies before them; null where neither has it.
+ */
+export function tileOf(branch, width, level, index) {
+  const size = 2 ** level;
+  const start = 1 + index * BUCKETS * size;
+  const stop = Math.min(start + BUCKETS * size, branch.rows);
+  const { history, first = 0 } = branch;
+  const grain = start >= first ? 1 : 2 ** (history?.level ?? Infinity);
+  if (start >= stop || size < grain) return null;
+  const [lowest, highest, offset] = grain === 1
+    ? [branch.table, branch.table, first] : [history.lows, history.highs, 1];
+  const count = Math.ceil((stop - start) / size);
+  const [lows, highs] = [0, 1].map(() => new Float32Array(count * width).fill(NaN));
+  const end = grain === 1 ? stop - first : Math.ceil((stop - 1) / grain);
+  for (let k = (start - offset) / grain, b = 0; k < end; k++) {
+    b = Math.floor(((k * grain + offset - start)) / size) * width;
+    for (let u = 0; u < width; u++) {
+      const low = lowest[k * width + u];
+      const high = highest[k * width + u];
+      if (!(lows[b + u] <= low) && low === low) lows[b + u] = low;
+      if (!(highs[b + u] >= high) && high === high) highs[b + u] = high;
+    }
+  }
+  return { stop, lows, highs };
+}
+
 /** What the explorer's module takes for its model: traits, events, and a kernel that answers. */
 export class Recorded {
   constructor(head) {
@@ -68,7 +105,7 @@ export class Recorded {
     this.branch = head.branches[0];
     this.t = head.t;
     this.seq = 0;
-    this.held = null;
+    this.given = null; // the branch whose rows the view has
     this.timer = null;
   }
 
@@ -124,30 +161,35 @@ export class Recorded {
     });
   }
 
-  reply(message, table) {
-    this.tell("msg:custom", message, table ? [new DataView(table.buffer, table.byteOffset, table.byteLength)] : []);
+  reply(message, ...tables) {
+    this.tell("msg:custom", message,
+      tables.map((table) => new DataView(table.buffer, table.byteOffset, table.byteLength)));
   }
 
-  /** Go to a step: the view keeps its rows, unless the step lies outside of them. */
+  /** Go to a step: the view keeps its rows. */
   go(t) {
     this.t = Math.max(0, Math.min(this.length, Math.round(t)));
-    if (!this.held || this.t < this.held[0] || this.t >= this.held[1]) return this.snapshot();
+    if (this.given !== this.branch) return this.snapshot();
     this.seq += 1;
-    this.reply({ kind: "rows", seq: this.seq, start: this.held[1], place: this.place });
+    this.reply({ kind: "rows", seq: this.seq, start: this.branch.rows, place: this.place });
     return this.tell("place");
   }
 
   snapshot() {
-    const { rows, table } = this.branch;
     const { width } = this.head;
-    const first = Math.max(0, Math.min(rows - WINDOW, this.t - WINDOW / 2));
-    this.held = [first, Math.min(rows, first + WINDOW)];
+    this.given = this.branch;
     this.seq += 1;
-    this.reply(
-      { kind: "rows", seq: this.seq, start: first, whole: true, width, place: this.place },
-      table.subarray(first * width, this.held[1] * width),
-    );
+    const [start, ...tables] = this.newest(this.branch);
+    this.reply({ kind: "rows", seq: this.seq, start, whole: true, width, place: this.place }, ...tables);
     this.tell("place");
+  }
+
+  /** The newest rows of a branch: the first of them, their table, and row 0. */
+  newest({ rows, first = 0, table, initial }) {
+    const { width } = this.head;
+    const start = Math.max(first, rows - WINDOW);
+    const row0 = initial ? Float32Array.from(initial, (v) => v ?? NaN) : table.subarray(0, width);
+    return [start, table.subarray((start - first) * width), row0];
   }
 
   checkout(name) {
@@ -161,10 +203,10 @@ export class Recorded {
   compare(name) {
     const other = this.head.branches.find((branch) => branch.name === name);
     if (other) {
-      const start = Math.max(0, other.rows - WINDOW);
       const { width } = this.head;
+      const [start, ...tables] = this.newest(other);
       const place = { branch: name, t: other.rows - 1, length: other.rows - 1 };
-      this.reply({ kind: "other", start, width, place }, other.table.subarray(start * width));
+      this.reply({ kind: "other", start, width, place }, ...tables);
     }
     this.set("compared", other ? name : "");
   }
@@ -182,10 +224,17 @@ export class Recorded {
   }
 }
 
-const QUIET = new Set(["snapshot", "inspect"]);
+const QUIET = new Set(["snapshot", "inspect", "tile"]);
 
 Recorded.prototype.actions = {
   snapshot() { this.snapshot(); },
+  tile({ id, level, index, branch }) {
+    const found = this.head.branches.find(({ name }) => name === branch) ?? this.branch;
+    const tile = tileOf(found, this.head.width, level, index);
+    if (!tile) return;
+    const ends = level ? [tile.lows, tile.highs] : [tile.lows];
+    this.reply({ kind: "tile", id, level, index, stop: tile.stop }, ...ends);
+  },
   back() { this.go(this.t - 1); },
   forward() { this.go(this.t + 1); },
   step() { this.go(this.t + 1); },
@@ -247,6 +296,21 @@ export function timeBar(model, bar) {
   update();
 }
 
+/** What the page says of itself: what it keeps of the recording. */
+export function noteOf(head) {
+  const said = ["A recording: look around in it; the model itself is not here."];
+  if (!head.exact) {
+    said.push("To keep this page small, values are rounded to 1/254 of the range of their band.");
+  }
+  for (const { name, rows, first, history } of head.branches) {
+    if (history) {
+      said.push(`Of the ${rows - 1} steps of ${name} those from ${first} on are kept one by one; `
+        + `of those before, the least and the largest value in every ${2 ** history.level} steps.`);
+    }
+  }
+  return said.join(" ");
+}
+
 /** Unpack the page's recording, load the explorer's own module, and show it. */
 export async function start(page) {
   const head = decode(await unpack(page.getElementById("data").textContent));
@@ -254,10 +318,7 @@ export async function start(page) {
   const style = page.createElement("style");
   style.textContent = head.css;
   page.head.append(style);
-  page.getElementById("note").textContent = head.exact
-    ? "A recording: look around in it; the model itself is not here."
-    : "A recording: look around in it; the model itself is not here. To keep this page small, "
-      + "values are rounded to 1/254 of the range of their band.";
+  page.getElementById("note").textContent = noteOf(head);
   const source = URL.createObjectURL(new Blob([head.module], { type: "text/javascript" }));
   const widget = (await import(source)).default();
   URL.revokeObjectURL(source);

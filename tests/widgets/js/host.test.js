@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { gzipSync } from "node:zlib";
 import { test } from "node:test";
-import { Recorded, decode, exact, rounded, unpack } from "../../../rnnlab/widgets/static/host.js";
+import { Recorded, decode, exact, noteOf, rounded, tileOf, unpack } from "../../../rnnlab/widgets/static/host.js";
 import { Store, floats } from "../../../rnnlab/widgets/static/store.js";
 
 const rows = (count, width) => Float32Array.from({ length: count * width }, (_, i) => i / 8 - 1);
@@ -31,7 +31,10 @@ function view(model) {
   const store = new Store();
   const seen = { store, answers: [], other: null };
   model.on("msg:custom", (message, buffers) => {
-    if (message.kind === "rows") assert.ok(store.receive(message, floats(buffers)));
+    if (message.kind === "rows") {
+      const [rows, row0] = [floats(buffers), floats(buffers, 1)];
+      assert.ok(store.receive(message, rows, row0));
+    }
     else if (message.kind === "answer") seen.answers.push(message.id);
     else seen.other = { message, rows: floats(buffers) };
   });
@@ -90,17 +93,56 @@ test("the view is given its rows and follows the steps without getting them agai
   assert.equal(store.value(3, 1), rows(6, 2)[7]);
 });
 
-test("of a long recording the rows around the step are given", async () => {
+test("of a long recording the newest rows are given, and others as tiles", async () => {
   const model = recording([["main", 30001]], { t: 30000 });
   const { store } = view(model);
+  const tiles = [];
+  model.on("msg:custom", (message, buffers) => {
+    if (message.kind === "tile") tiles.push([message, buffers.map((_, k) => floats(buffers, k))]);
+  });
   model.snapshot();
   assert.deepEqual([store.first, store.end], [22001, 30001]);
+  assert.equal(store.value(0, 1), rows(1, 2)[1]);
   model.go(9);
-  assert.deepEqual([store.first, store.end], [0, 8000]);
-  assert.equal(store.value(9, 0), rows(10, 2)[18]);
-  model.go(8000);
-  assert.deepEqual([store.first, store.end], [4000, 12000]);
-  assert.equal(store.place.t, 8000);
+  assert.deepEqual([store.first, store.place.t], [22001, 9]);
+  model.send({ id: 5, action: "tile", level: 0, index: 0, branch: "" });
+  model.send({ id: 6, action: "tile", level: 3, index: 14, branch: "main" });
+  model.send({ id: 7, action: "tile", level: 3, index: 99, branch: "" });
+  await later();
+  assert.equal(tiles.length, 2);
+  assert.deepEqual([tiles[0][0].id, tiles[0][0].stop, tiles[0][1].length], [5, 257, 1]);
+  assert.equal(tiles[0][1][0][2 * 8], rows(10, 2)[18], "row 9 is the ninth of the tile");
+  const [lows, highs] = tiles[1][1];
+  assert.deepEqual([tiles[1][0].stop, lows.length], [30001, 2 * Math.ceil((30000 - 14 * 2048) / 8)]);
+  const value = (row, unit) => (2 * row + unit) / 8 - 1;
+  assert.deepEqual([lows[0], highs[1]], [value(1 + 14 * 2048, 0), value(8 + 14 * 2048, 1)]);
+  assert.equal(highs.at(-1), value(30000, 1));
+});
+
+test("of a very long one, buckets stand for the rows before those that are kept", async () => {
+  const all = Array.from({ length: 5001 }, (_, row) => (row % 100) * (row % 2 ? 1 : -1));
+  const history = { level: 4, lows: [], highs: [] };
+  for (let row = 1; row < 5001; row += 16) {
+    const part = all.slice(row, row + 16);
+    history.lows.push(Math.min(...part));
+    history.highs.push(Math.max(...part));
+  }
+  const branch = { name: "main", rows: 5001, first: 4000, table: all.slice(4000), history, initial: [7] };
+  for (const [level, index] of [[4, 0], [4, 1], [5, 0], [6, 0], [0, 16], [2, 4], [1, 8]]) {
+    const size = 2 ** level;
+    const start = 1 + index * 256 * size;
+    const found = tileOf(branch, 1, level, index);
+    assert.equal(found.stop, Math.min(start + 256 * size, 5001));
+    for (let row = start, b = 0; row < found.stop; row += size, b++) {
+      const part = all.slice(row, Math.min(row + size, 5001));
+      assert.deepEqual([found.lows[b], found.highs[b]], [Math.min(...part), Math.max(...part)]);
+    }
+  }
+  assert.equal(tileOf(branch, 1, 3, 0), null, "finer than what is kept");
+  assert.equal(tileOf(branch, 1, 4, 2), null, "after the end");
+  assert.match(noteOf({ exact: false, branches: [branch] }),
+    /Of the 5000 steps of main those from 4000 on are kept one by one;.*in every 16 steps/);
+  assert.doesNotMatch(noteOf({ exact: true, branches: [{ rows: 4 }] }), /rounded|one by one/);
 });
 
 test("branches can be changed and compared; the step stays where there is one", async () => {
