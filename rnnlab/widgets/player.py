@@ -1,4 +1,8 @@
-"""Steps taken one after another while the kernel hears other messages: run and play."""
+"""Steps taken one after another while the kernel hears other messages: run and play.
+
+Single steps, not `Session.run`: that one agrees with them to rounding only, and what a person runs
+is to be bit for bit what clicks would have given, each of its steps to be undone by itself.
+"""
 
 from __future__ import annotations
 

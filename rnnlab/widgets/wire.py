@@ -17,7 +17,7 @@ FRAME = 0.016
 """Seconds between two messages at the least: one frame of the page."""
 
 SNAPSHOT_ROWS = 4096
-SNAPSHOT_BYTES = 160_000
+SNAPSHOT_BYTES = 120_000
 """What a snapshot holds at the most: the newest rows. Opening does not grow with the history; what
 is older, the page asks for when it is looked at.
 """
