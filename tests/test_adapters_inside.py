@@ -298,7 +298,7 @@ class Unused(nn.Module):
         self.gru = nn.GRU(I, H, dtype=F64)
 
     def forward(self, x):
-        return self.gru.forward(x)[0]
+        return x
 
 
 @pytest.mark.parametrize("cell", [nn.LSTMCell, nn.GRUCell, nn.RNNCell])
@@ -353,9 +353,64 @@ def test_a_layer_that_is_not_called():
     with pytest.raises(rl.RnnlabError) as error:
         adapt(Unused())(filled(T, B, I))
     assert str(error.value) == (
-        "adapt: forward called none of its recurrent layers ('gru'); a layer has to be called, "
-        "layer(x), not through layer.forward(x)."
+        "adapt: forward called none of its recurrent layers ('gru'), so nothing would be carried "
+        "from call to call."
     )
+
+
+class Straight(nn.Module):
+    """Calls its layers past their hooks, as ncps does, from zeros of its own if `given`."""
+
+    def __init__(self, given):
+        super().__init__()
+        self.given = given
+        self.cell = nn.GRUCell(I, H, dtype=F64)
+        self.layer = nn.LSTM(H, H, dtype=F64)
+
+    def forward(self, xs):
+        h, ys = xs.new_zeros(xs.shape[1], H) if self.given else None, []
+        for x in xs:
+            h = self.cell.forward(x, h)
+            ys.append(h)
+        return self.layer.forward(torch.stack(ys))[0]
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_layer_whose_forward_is_called(given):
+    model, xs = Straight(given), filled(T, B, I)
+    m = adapt(model, override=given)
+    got = torch.cat([m(xs[:2]), m(xs[2:3]), m(xs[3:])])
+    close(got, model(xs), 1e-12)
+    assert list(rl.states(m)) == ["cell.h", "layer.h", "layer.c"]
+    assert "forward" not in model.cell.__dict__
+    model.cell.forward = own = lambda x, h: nn.GRUCell.forward(model.cell, x, h)
+    rl.reset(m)
+    close(torch.cat([m(xs[:2]), m(xs[2:])]), got, 1e-12)
+    assert model.cell.forward is own
+
+
+class Crossed(nn.Module):
+    """The second layer starts from what the first has made; ncps' mixed memory is like that."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.GRUCell(I, H, dtype=F64), nn.GRUCell(I, H, dtype=F64)
+
+    def forward(self, x):
+        h = self.first(x, x.new_zeros(len(x), H))
+        return self.second(x, h)
+
+
+def test_a_state_that_another_layer_has_made_is_not_replaced():
+    m = adapt(Crossed(), override=True)
+    with pytest.raises(rl.RnnlabError) as error:
+        m(filled(B, I))
+    assert str(error.value) == (
+        "adapt: forward gives layer 'second' a state that layer 'first' has made, so the running "
+        "state cannot take its place. Without override, the layers that are given a state are left "
+        "alone."
+    )
+    assert not rl.states(m)["first.h"].any()
 
 
 def test_another_batch():
@@ -663,18 +718,33 @@ class TestForeignCells:
         rl.reset(model)
         assert [tuple(v.shape) for v in rl.states(model).values()] == [(2 * H,), (H,)]
 
-    def test_given_init(self):
-        zero = torch.zeros(H, dtype=F64)
+    def test_two_states_where_one_is_refused(self):
+        model, cell = adapt(TwoStatesCell()), TwoStatesCell()
+        assert list(rl.states(model)) == ["h", "c"]
+        state = (torch.zeros(B, H, dtype=F64),) * 2
+        cell.load_state_dict(model.cell.cell.state_dict())
+        for x in filled(T, B, I):
+            y, state = model(x), cell(x, state)
+            close((y, model.state), (state[0], state), 1e-12)
+
+    def test_a_state_that_cannot_be_found(self):
+        class ThreeStatesCell(TwoStatesCell):
+            def forward(self, inputs, states):
+                a, b, c = states
+                return a, b, c
+
         with pytest.raises(rl.RnnlabError) as error:
-            adapt(TwoStatesCell())
+            adapt(ThreeStatesCell())
         assert str(error.value).startswith(
-            "adapt: TwoStatesCell( (map): Linear(in_features=9, out_features=5, bias=True) ) does "
-            "not take a state of shape (B, 5) (ValueError: "
+            "adapt: ThreeStatesCell( (map): Linear(in_features=9, out_features=5, bias=True) ) "
+            "does not take a state of shape (B, 5), nor two (ValueError: "
         )
         assert str(error.value).endswith(
-            "Give its initial state for one row: adapt(cell, init=(torch.zeros(H), "
-            "torch.zeros(H)))."
+            "Give its initial state for one row: adapt(cell, init=torch.zeros(H)), or a tuple."
         )
+
+    def test_given_init(self):
+        zero = torch.zeros(H, dtype=F64)
         model = adapt(TwoStatesCell(), init=(zero, zero + 0.1))
         y = model(filled(B, I))
         close(y, torch.tanh(model.state[1]), 1e-12)

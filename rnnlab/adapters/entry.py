@@ -46,7 +46,8 @@ def adapt(
     `states`, `hx`, `hidden`, … A third one that it requires, called `ts`, `timespans` or
     `elapsed_time`, is 1.0 unless given: `m(x, ts)`. Its initial state is zero, of the structure
     found by the first of these that applies: `init`; `uses_double_state()` and `hidden_size`; what
-    it returns when called without a state (if that is allowed); `state_size`; `hidden_size`.
+    it returns when called without a state (if that is allowed); `state_size`; `hidden_size` (one
+    state, or two where the cell refuses one).
 
     *Any other module* is called as it always is, with one or more time steps; layers inside that
     are called without a state continue from where they were. See `Adapted`.

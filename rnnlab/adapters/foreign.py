@@ -188,20 +188,26 @@ def _find_init(cell: nn.Module, times: int) -> State:
             "state_size). Give the initial state: adapt(cell, init=torch.zeros(H)), or a tuple."
         )
     zero = like.new_zeros(units)
-    if features is not None:  # does it take one?
+    return zero if features is None else _tried(cell, like.new_zeros(1, features), zero, times)
+
+
+def _tried(cell: nn.Module, x: Tensor, zero: Tensor, times: int) -> State:
+    """One state `zero` if the cell takes that, else a pair of them, as an LSTM has."""
+    refused: Exception | None = None
+    for state in (zero, (zero, zero)):
         try:
             with torch.random.fork_rng(devices=[]), torch.no_grad():
-                result = copy.deepcopy(cell)(
-                    like.new_zeros(1, features), zero.unsqueeze(0), *[1.0] * times
-                )
+                result = copy.deepcopy(cell)(x, map_leaves(_with_row, state), *[1.0] * times)
         except Exception as error:
-            raise RnnlabError(
-                f"adapt: {short(cell)} does not take a state of shape (B, {units}) "
-                f"({type(error).__name__}: {error}). Give its initial state for one row: "
-                "adapt(cell, init=(torch.zeros(H), torch.zeros(H)))."
-            ) from error
-        taken_apart(cell, result, zero)
-    return zero
+            refused = refused or error
+            continue
+        taken_apart(cell, result, state)
+        return state
+    raise RnnlabError(
+        f"adapt: {short(cell)} does not take a state of shape (B, {len(zero)}), nor two "
+        f"({type(refused).__name__}: {refused}). Give its initial state for one row: "
+        "adapt(cell, init=torch.zeros(H)), or a tuple."
+    ) from refused
 
 
 def _probed(cell: nn.Module, x: Tensor, times: int) -> State:

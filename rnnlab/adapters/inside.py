@@ -94,6 +94,10 @@ class _Visit:
     thread: int = field(default_factory=threading.get_ident)
     started: bool = False
     given: bool = False
+    made: list[tuple[str, Any]] = field(default_factory=list)
+    """What the layers have returned so far, one list for all; it keeps them alive."""
+    called: bool = False
+    """Whether the layer is being called, so that its hooks have been heard."""
     x: Any = None
     before: list[State] = field(default_factory=list)
 
@@ -101,6 +105,7 @@ class _Visit:
         """Before the layer runs: put the running state where it was given none."""
         if threading.get_ident() != self.thread:
             return None
+        self.called = True
         name = self.site.argument
         state = args[1] if len(args) > 1 else kwargs.get(name)
         if state is not None and (self.started or not self.override):
@@ -111,6 +116,8 @@ class _Visit:
                 f"adapt: forward calls layer {self.site.path!r} twice without a state. Two "
                 "sequences would go on from the same state; adapt the parts on their own."
             )
+        if state is not None:
+            self._refuse_handed_on(state)
         self.started = True
         self.x = x = args[0] if args else next(iter(kwargs.values()))
         self.before = [holder.state for holder in self.site.holders]
@@ -125,7 +132,12 @@ class _Visit:
 
     def leave(self, module: nn.Module, args: Any, kwargs: Any, result: Any) -> None:
         """After the layer has run: keep the state that it returned."""
-        if threading.get_ident() != self.thread or not self.started:
+        if threading.get_ident() != self.thread:
+            return
+        self.called = False
+        if self.override:
+            self.made.append((self.site.path, result))
+        if not self.started:
             return
         site = self.site
         rows = _rows_of(site, args[0] if args else next(iter(kwargs.values())))
@@ -138,6 +150,33 @@ class _Visit:
         else:
             holder = site.holders[0]
             holder._advance(taken_apart(site.layer, result, holder.state)[0], lead)
+
+    def _refuse_handed_on(self, state: State) -> None:
+        """Raise where the state to be replaced is not a start but what another layer made."""
+        leaves = {id(leaf) for _, leaf in named_leaves(state)}
+        for path, result in self.made:
+            if any(id(leaf) in leaves for _, leaf in named_leaves(result)):
+                raise RnnlabError(
+                    f"adapt: forward gives layer {self.site.path!r} a state that layer {path!r} "
+                    "has made, so the running state cannot take its place. Without override, the "
+                    "layers that are given a state are left alone."
+                )
+
+    def straight(self, forward: Any) -> Any:
+        """`layer.forward` for whoever calls it past the layer's hooks; these are then made up for.
+
+        Libraries do so in loops of their own (`self.rnn_cell.forward(x, h)`).
+        """
+
+        def called(*args: Any, **kwargs: Any) -> Any:
+            if self.called or threading.get_ident() != self.thread:
+                return forward(*args, **kwargs)
+            args, kwargs = self.enter(self.site.layer, args, kwargs) or (args, kwargs)
+            result = forward(*args, **kwargs)
+            self.leave(self.site.layer, args, kwargs, result)
+            return result
+
+        return called
 
 
 def _rows_of(site: _Site, x: Any) -> int | None:
@@ -250,19 +289,28 @@ class Adapted(nn.Module):
             raise RnnlabError(
                 f"{self!r} has been released; adapt(model) makes the model step again."
             )
-        handles = []
-        visits = [_Visit(site, self._override) for site in self._sites]
+        handles: list[Any] = []
+        kept: list[Any] = []
+        made: list[tuple[str, Any]] = []
+        visits = [_Visit(site, self._override, made=made) for site in self._sites]
         try:
             for visit in visits:
                 layer = visit.site.layer
                 handles.append(layer.register_forward_pre_hook(visit.enter, with_kwargs=True))
                 handles.append(layer.register_forward_hook(visit.leave, with_kwargs=True))
+                kept.append((layer, layer.__dict__.get("forward")))
+                layer.__dict__["forward"] = visit.straight(layer.forward)
             with atomic():
                 y = self._modules[self._slot](*args, **kwargs)  # type: ignore[misc]
                 self._check_visits(visits)
         finally:
             for handle in handles:
                 handle.remove()
+            for layer, forward in kept:
+                if forward is None:
+                    layer.__dict__.pop("forward", None)
+                else:
+                    layer.__dict__["forward"] = forward
         seen = self.__dict__.get("_visits")
         if seen is not None:
             seen += visits
@@ -280,8 +328,7 @@ class Adapted(nn.Module):
             )
         raise RnnlabError(
             "adapt: forward called none of its recurrent layers "
-            f"({', '.join(map(repr, self.layers))}); a layer has to be called, layer(x), not "
-            "through layer.forward(x)."
+            f"({', '.join(map(repr, self.layers))}), so nothing would be carried from call to call."
         )
 
     def release(self) -> None:
