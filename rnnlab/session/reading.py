@@ -157,21 +157,51 @@ class Reading(Editing):
             line, stop = self._between(name, start, stop, branch)
             return tiles(line, name, start, stop, int(buckets))
 
+    def labels(
+        self, start: int = 0, stop: int | None = None, branch: str | None = None
+    ) -> list[str | None]:
+        """The labels of the steps start + 1 … stop; None for a step without one."""
+        with self._lock:
+            line = self._find(branch)
+            return line.labels_of(start, self._stop(line, start, stop))
+
+    def fed(self, step: int, branch: str | None = None) -> tuple[Any, ...]:
+        """What a step was fed, exactly as the model was given it; copies.
+
+        Example:
+            >>> import rnnlab as rl
+            >>> s = rl.Session(rl.Recur(lambda h, x: (h + x, h), 0.0))
+            >>> ys = s.run([2, 3])
+            >>> s.fed(2)
+            (3,)
+        """
+        with self._lock:
+            line = self._find(branch)
+            if not 1 <= step <= len(line):
+                raise RnnlabError(
+                    f"Session: there are steps 1 to {len(line)} on {line.name!r}, no {step}."
+                )
+            return line.inputs(step - 1)
+
     def _between(
         self, name: str, start: int, stop: int | None, branch: str | None
     ) -> tuple[Branch, int]:
-        """The branch, and the last of its steps start + 1 … stop, if these are recorded."""
+        """The branch, and the last of its steps start + 1 … stop, if this array is recorded."""
         line = self._find(branch)
         if line.layout is None or name not in line.layout.slots:
             known = ", ".join(line.layout.names) if line.layout else "nothing yet"
             raise RnnlabError(f"Session: {name!r} is not recorded; there is: {known}.")
+        return line, self._stop(line, start, stop)
+
+    def _stop(self, line: Branch, start: int, stop: int | None) -> int:
+        """The last of the steps start + 1 … stop of a branch, if these are recorded."""
         length = len(line)
         stop = length if stop is None else stop
         if not 0 <= start <= stop <= length:
             raise RnnlabError(
                 f"Session: there are steps 0 to {length} on {line.name!r}, not {start} to {stop}."
             )
-        return line, stop
+        return stop
 
     def trace(self, branch: str | None = None) -> Trace:
         """The recording of a whole branch (the current one if none is named)."""

@@ -261,11 +261,15 @@ class Branch:
 
     def all_labels(self) -> list[str | None]:
         """The label of every step, the shared past included."""
-        labels: list[str | None] = [None] * len(self)
-        for branch, stop in self.lineage():
-            for t, text in branch.labels.items():
-                if t < stop:
-                    labels[t] = text
+        return self.labels_of(0, len(self))
+
+    def labels_of(self, start: int, stop: int) -> list[str | None]:
+        """The labels of the steps start + 1 … stop, at the cost of these alone."""
+        labels: list[str | None] = []
+        for branch, end in self.lineage():
+            own = range(max(start, branch.fork), min(stop, end))
+            found = branch.labels
+            labels[:0] = [found.get(t) for t in own] if found else [None] * len(own)
         return labels
 
     def all_edits(self) -> list[Edit]:

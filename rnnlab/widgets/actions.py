@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnlab.errors import RnnlabError
-from rnnlab.widgets.feeds import QueueFeed, VectorFeed
+from rnnlab.session import Session, Step
 from rnnlab.widgets.insight import gates, order, plane
 
 if TYPE_CHECKING:
@@ -34,43 +34,33 @@ def reset(explorer: Explorer, _: Message) -> None:
     explorer._player.stop()
     with explorer._wire.held():
         explorer.session.reset()
-        explorer._rewind_feed()
+        explorer._begin()
 
 
 def run(explorer: Explorer, message: Message) -> None:
-    steps, feed = int(message.get("steps", 1)), explorer._feed
-    if isinstance(feed, QueueFeed):
-        left = feed.describe()["count"] - feed.position
-        steps = min(steps, max(left, 1))
-    explorer._player.run(steps)
+    steps, left = int(message.get("steps", 1)), explorer._inputs.left
+    explorer._player.run(steps if left is None else min(steps, max(left, 1)))
 
 
-def choose(explorer: Explorer, message: Message) -> None:
-    """Take another example as what is fed next."""
-    feed, session = explorer._feed, explorer.session
-    if not isinstance(feed, QueueFeed):
-        raise RnnlabError("Explorer: there are no examples to choose from.")
-    explorer._player.stop()
+def feed(explorer: Explorer, message: Message) -> None:
+    """What the page says to the inputs; another example may ask for a new run."""
     with explorer._wire.held():
-        feed.choose(int(message["example"]))
-        if feed.fresh and session.t:
-            session.reset()
-        explorer._rewind_feed()
-        explorer.feed = feed.describe()
-        explorer._wire.moved()
+        if explorer._inputs.act(message):
+            explorer._player.stop()
+            if explorer.session.t:
+                explorer.session.reset()
+            explorer._begin()
+        explorer.feed = explorer._inputs.describe()
 
 
-def fresh(explorer: Explorer, message: Message) -> None:
-    """Whether another example starts a new run."""
-    if isinstance(explorer._feed, QueueFeed):
-        explorer._feed.fresh = bool(message["on"])
-        explorer.feed = explorer._feed.describe()
-
-
-def vector(explorer: Explorer, message: Message) -> None:
-    if isinstance(explorer._feed, VectorFeed):
-        explorer._feed.set(message["values"])
-        explorer.feed = explorer._feed.describe()
+def again(explorer: Explorer, _: Message) -> None:
+    """Feed once more what the last step was fed."""
+    session = explorer.session
+    if not session.t:
+        raise RnnlabError("Explorer: nothing is fed yet that could be fed again.")
+    (label,) = session.labels(session.t - 1, session.t)
+    last = Step(session.fed(session.t), label)
+    explorer._take(lambda: session.do(last), given=False)
 
 
 def poke(explorer: Explorer, message: Message) -> None:
@@ -81,25 +71,39 @@ def poke(explorer: Explorer, message: Message) -> None:
         source = session.branch_name
         if step != session.t:
             session.rewind(step)
-        session.poke(name, unit, value)
+        session.poke(name, unit, value if explorer.rows == 1 else one_row(value, explorer.row))
         if session.branch_name == source:  # the value was there already
             return
         if session.length(source) > step:
             session.refeed(source)
-        feed = explorer._feed
-        if isinstance(feed, QueueFeed):  # what was fed on the old line is fed on this one too
-            for t in range(step + 1, session.t + 1):
-                position = feed.at((source, t))
-                if position is not None:
-                    feed.remember((session.origin, t), position)
-            feed.place((session.origin, session.t))
+        for t in range(step + 1, session.t + 1):  # fed on the old line, and on this one too
+            explorer._inputs.copy((holder(session, source, t), t), (session.origin, t))
+        explorer._inputs.stand(explorer._place)
         compare(explorer, {"branch": source})
+
+
+def holder(session: Session, branch: str, t: int) -> str:
+    """The branch of a line that recorded step t: the line's own, or one that it forked from."""
+    while (above := session.parent(branch)) is not None and above[1] >= t:
+        branch = above[0]
+    return branch
+
+
+def one_row(value: float, row: int) -> Callable[[Any], Any]:
+    """What a poke makes of a unit: a value, in the row of the batch that is shown."""
+
+    def made(now: Any) -> Any:
+        poked = now.clone()
+        poked.view(-1, poked.shape[-1])[row] = value
+        return poked
+
+    return made
 
 
 def inspect(explorer: Explorer, message: Message) -> None:
     step = int(message["step"])
     try:
-        found = gates(explorer.session, step)
+        found = gates(explorer.session, step, explorer.row)
     except RnnlabError:  # a cell of one's own has no gates to show
         found = {}
     place = {"step": step, "branch": explorer.session.branch_name}
@@ -108,8 +112,14 @@ def inspect(explorer: Explorer, message: Message) -> None:
 
 def sort(explorer: Explorer, message: Message) -> None:
     by = str(message["by"])
-    explorer.orders = order(explorer.session, by)
+    explorer.orders = order(explorer.session, by, explorer.row)
     explorer.ordered_by = by
+
+
+def signal(explorer: Explorer, message: Message) -> None:
+    """One unit of a gate over the whole branch."""
+    name, unit = str(message["name"]), int(message["unit"])
+    explorer.send(explorer._gates.signal(name, unit, explorer.row))
 
 
 def compare(explorer: Explorer, message: Message) -> None:
@@ -166,19 +176,21 @@ ACTIONS: dict[str, Action] = {
     "undo": lambda explorer, _: explorer.session.undo(),
     "redo": lambda explorer, _: explorer.session.redo(),
     "poke": poke,
-    "choose": choose,
-    "fresh": fresh,
-    "vector": vector,
+    "feed": feed,
+    "again": again,
     "snapshot": lambda explorer, _: explorer._wire.snapshot(),
     "tile": lambda explorer, message: explorer._wire.tile(message),
     "inspect": inspect,
+    "signal": signal,
     "order": sort,
     "compare": compare,
-    "plane": lambda explorer, message: explorer.send(plane(explorer.session, str(message["name"]))),
+    "plane": lambda explorer, message: explorer.send(
+        plane(explorer.session, str(message["name"]), explorer.row)
+    ),
     "keep": keep,
     "save": save,
     "export": export,
 }
 
-QUIET = {"snapshot", "tile", "inspect", "vector", "keep"}
-"""Actions that answer a question, or come in numbers: they leave the messages alone."""
+QUIET = {"snapshot", "tile", "inspect", "signal", "keep"}
+"""Actions that answer a question: they leave the messages alone."""

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import anywidget
 import traitlets
-from torch import Tensor
 
 from rnnlab.errors import RnnlabError
 from rnnlab.session import Moved, Session
 from rnnlab.widgets import export, picture
 from rnnlab.widgets.actions import QUIET, act
-from rnnlab.widgets.feeds import Feed, QueueFeed
-from rnnlab.widgets.lanes import Labelling, lanes
+from rnnlab.widgets.feeds import Inputs, Place
+from rnnlab.widgets.insight import Gates
+from rnnlab.widgets.lanes import Labelling, batch, lanes
 from rnnlab.widgets.module import module, style
 from rnnlab.widgets.player import Player
 from rnnlab.widgets.still import Still
@@ -35,6 +35,7 @@ class Explorer(anywidget.AnyWidget):
         speed: steps per second while playing.
         selection: what is selected in all views, readable and writable: `{"units": [["0.h", 17]],
             "step": 3, "span": [2, 6]}`; step None is the session's place, span None is no span.
+        row: the row of the batch that is shown, where there is a batch; `rows` says how many.
     """
 
     _esm = module()
@@ -42,6 +43,10 @@ class Explorer(anywidget.AnyWidget):
 
     lanes = traitlets.List().tag(sync=True)
     feed = traitlets.Dict().tag(sync=True)
+    words = traitlets.List().tag(sync=True)
+    gates = traitlets.List().tag(sync=True)
+    row = traitlets.Int(0).tag(sync=True)
+    rows = traitlets.Int(1).tag(sync=True)
     playing = traitlets.Bool(False).tag(sync=True)
     speed = traitlets.Float(2.0).tag(sync=True)
     running = traitlets.Bool(False).tag(sync=True)
@@ -54,21 +59,23 @@ class Explorer(anywidget.AnyWidget):
     error = traitlets.Unicode("").tag(sync=True)
     notice = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(self, session: Session, feed: Feed, labelling: Labelling, **options: Any) -> None:
+    def __init__(
+        self, session: Session, inputs: Inputs, labelling: Labelling, **options: Any
+    ) -> None:
         super().__init__(**options)
         self.session = session
-        self._feed = feed
+        self._inputs = inputs
         self._labelling = labelling
-        self._numbers = not any(isinstance(v, Tensor) for v in session.states().values())
-        self._player = Player(self, self._try_step, self._more)
+        self._player = Player(self, self._try_step, lambda: inputs.left != 0)
         self._said = ""
-        self.feed = feed.describe()
-        self._wire = Wire(session, self.send, self._place, self._lanes)
-        if isinstance(feed, QueueFeed):
-            feed.remember((session.origin, session.t), 0)
+        self._gates = Gates(session)
+        self._wire = Wire(session, self.send, self._where, self._lanes)
+        self._begin()
         self._lanes()
+        self.gates = self._gates.names
         self.branches = list(session.branches)
         self._unsubscribe = session.subscribe(self._moved)
+        self.observe(lambda _: self._show_row(), "row")
         self.on_msg(self._received)
 
     def __repr__(self) -> str:
@@ -166,25 +173,36 @@ class Explorer(anywidget.AnyWidget):
         names = list(self.session.branches)
         if names != self.branches:
             self.branches = names
-        if isinstance(self._feed, QueueFeed):
-            self._feed.place((self.session.origin, self.session.t))
+        if moved.stop > moved.start:
+            self._gates.forget()
+        if self._inputs.stand(self._place):
+            self.feed = self._inputs.describe()
         self._wire.moved(moved)
 
     def _lanes(self) -> Any:
-        found = lanes(self.session, self._labelling)
+        self.rows = batch(self.session)
+        found = lanes(self.session, self._labelling, self.row)
         described = [lane.describe() for lane in found]
         if described != self.lanes:
             self.lanes = described
         return found
 
-    def _place(self) -> dict[str, Any]:
-        feed = self._feed
+    def _show_row(self) -> None:
+        self._wire.moved()
+        if self.compared:
+            self._wire.other(self.compared)
+
+    def _where(self) -> dict[str, Any]:
         return {
             "branch": self.session.branch_name,
             "t": self.session.t,
             "length": self.session.length(),
-            "position": feed.position if isinstance(feed, QueueFeed) else None,
+            "position": self._inputs.position,
         }
+
+    @property
+    def _place(self) -> Place:
+        return self.session.origin, self.session.t
 
     # from the page to the session
 
@@ -200,18 +218,19 @@ class Explorer(anywidget.AnyWidget):
         self.send({"kind": "answer", "id": message.get("id")})
 
     def _step(self) -> None:
-        feed = self._feed
-        x = feed.next()
-        if self._numbers and x.shape == (1,):
-            x = float(x[0])
-        if isinstance(feed, QueueFeed):
-            position = feed.position
-            label = f"row {position + 1}"
-            with self._wire.held():
-                self.session.step(x, label=label)
-                feed.remember((self.session.origin, self.session.t), position + 1)
-        else:
-            self.session.step(x)
+        x, label = self._inputs.next()
+        self._take(lambda: self.session.step(x, label=label), given=True)
+
+    def _take(self, step: Callable[[], object], *, given: bool) -> None:
+        """Take a step; `given` if it is fed what the inputs have next."""
+        with self._wire.held():
+            step()
+            self._inputs.passed(self._place, given)
+
+    def _begin(self) -> None:
+        """A new run begins here."""
+        self._inputs.restart(self._place)
+        self.feed = self._inputs.describe()
 
     def _try_step(self) -> bool:
         try:
@@ -220,14 +239,6 @@ class Explorer(anywidget.AnyWidget):
             self._complain(error)
             return False
         return True
-
-    def _more(self) -> bool:
-        feed = self._feed
-        return not isinstance(feed, QueueFeed) or feed.position < feed.describe()["count"]
-
-    def _rewind_feed(self) -> None:
-        if isinstance(self._feed, QueueFeed):
-            self._feed.remember((self.session.origin, self.session.t), 0)
 
     def _complain(self, error: Exception) -> None:
         plain = isinstance(error, RnnlabError)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnlab.errors import RnnlabError
+from rnnlab.session import Session
 from rnnlab.widgets.insight import ORDERS, order, plane
 from rnnlab.widgets.lanes import Lane, values
 from rnnlab.widgets.module import STATIC, module
@@ -121,6 +122,7 @@ def _branch(
     table = values(session, lanes, first, rows, name)
     data, how = _exact(table) if exact else _rounded(table, lanes)
     about = {"name": name, "rows": rows, "first": first, "bytes": len(data), **how}
+    about |= _labels(session, name)
     if not first:
         return about, data
     # a bucket has a least and a largest value: half as many of them take as much
@@ -135,6 +137,12 @@ def _branch(
     about["initial"] = values(session, lanes, 0, 1, name)[0].tolist()
     about["history"] = {"level": level, "buckets": len(lows), "bytes": len(packed), **how}
     return about, data + packed
+
+
+def _labels(session: Session, branch: str) -> dict[str, Any]:
+    """The labels of a branch, if it has any."""
+    labels = session.labels(branch=branch)
+    return {"labels": labels} if any(labels) else {}
 
 
 def _traits(explorer: Explorer) -> dict[str, Any]:

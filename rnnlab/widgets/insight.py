@@ -32,11 +32,11 @@ def window(session: Session, start: int, stop: int) -> Trace:
     return Trace(arrays, initial={n: v for n, v in before.items() if n in arrays})
 
 
-def gates(session: Session, step: int) -> dict[str, dict[str, dict[str, Any]]]:
+def gates(session: Session, step: int, row: int = 0) -> dict[str, dict[str, dict[str, Any]]]:
     """The gates of one step: layer → gate → its values, and whether it is a gate between 0 and 1.
 
-    Layers are named by the path of their Recur ("" for a model that is one). What is not a cell of
-    the library has none.
+    Of a batch, one row. Layers are named by the path of their Recur ("" for a model that is one).
+    What is not a cell of the library has none.
     """
     if not 1 <= step <= session.length():
         raise RnnlabError(f"Explorer: there are steps 1 to {session.length()}, no {step}.")
@@ -47,7 +47,7 @@ def gates(session: Session, step: int) -> dict[str, dict[str, dict[str, Any]]]:
         for gate in getattr(recur.cell, "gate_names", ()):
             name = f"{path}.{gate}" if path else gate
             if name in derived:
-                values = flat_rows(derived[name])[0]
+                values = flat_rows(derived[name], row)[0]
                 entry = {"values": values.astype(float).tolist(), "sigmoid": gate in SIGMOID}
                 found.setdefault(path, {})[gate] = entry
     return found
@@ -57,7 +57,7 @@ SIGMOID = frozenset("ifozru")
 """Gates that lie between 0 and 1, by the letters that the cells use for them."""
 
 
-def order(session: Session, by: str) -> dict[str, list[int]]:
+def order(session: Session, by: str, row: int = 0) -> dict[str, list[int]]:
     """For every state the order in which to draw its units; empty for the order by index.
 
     Raises:
@@ -72,10 +72,10 @@ def order(session: Session, by: str) -> dict[str, list[int]]:
         raise RnnlabError(f"Explorer: an order by {by} needs at least 2 recorded steps.")
     start = max(0, length - WINDOW)
     if by == "time constant":
-        return _by_memory(session, start, length)
+        return _by_memory(session, start, length, row)
     orders: dict[str, list[int]] = {}
     for name in session.initial():
-        rows = flat_rows(session.read(name, start, length)).astype(float)
+        rows = flat_rows(session.read(name, start, length), row).astype(float)
         key = _first_active(rows) if by == "first activity" else _loading(rows)
         orders[name] = np.argsort(key, kind="stable").tolist()
     return orders
@@ -93,7 +93,7 @@ def _loading(rows: np.ndarray) -> np.ndarray:
     return first * np.sign(first[np.abs(first).argmax()])
 
 
-def _by_memory(session: Session, start: int, length: int) -> dict[str, list[int]]:
+def _by_memory(session: Session, start: int, length: int, row: int) -> dict[str, list[int]]:
     """Units by the time constant −1 / mean ln f of their forget gate, the fastest first."""
     derived = derive(session.model, window(session, start, length), force=True)
     orders: dict[str, list[int]] = {}
@@ -101,7 +101,7 @@ def _by_memory(session: Session, start: int, length: int) -> dict[str, list[int]
         gate = f"{path}.f" if path else "f"
         if gate not in derived:
             continue
-        f = np.clip(flat_rows(derived[gate]).astype(float), 1e-12, 1 - 1e-12)
+        f = np.clip(flat_rows(derived[gate], row).astype(float), 1e-12, 1 - 1e-12)
         slowest_last = np.argsort(-1 / np.log(f).mean(axis=0), kind="stable").tolist()
         for name in getattr(recur.cell, "state_names", ()):
             orders[f"{path}.{name}" if path else name] = slowest_last
@@ -110,7 +110,7 @@ def _by_memory(session: Session, start: int, length: int) -> dict[str, list[int]
     return orders
 
 
-def plane(session: Session, name: str) -> dict[str, Any]:
+def plane(session: Session, name: str, row: int = 0) -> dict[str, Any]:
     """The principal plane of one state over the current branch: centre, axes, explained variance.
 
     The sign of each axis is such that its largest loading is positive.
@@ -121,7 +121,7 @@ def plane(session: Session, name: str) -> dict[str, Any]:
     if length < 3:
         raise RnnlabError("Explorer: a plane needs at least 3 recorded steps.")
     start = max(0, length - WINDOW)
-    rows = flat_rows(session.read(name, start, length)).astype(float)
+    rows = flat_rows(session.read(name, start, length), row).astype(float)
     mean = rows.mean(axis=0)
     _, sizes, axes = np.linalg.svd(rows - mean, full_matrices=False)
     axes = axes[:2] * np.sign(np.take_along_axis(axes[:2], np.abs(axes[:2]).argmax(1)[:, None], 1))
@@ -137,3 +137,56 @@ def plane(session: Session, name: str) -> dict[str, Any]:
         "reach": np.maximum(reach, 1e-9).tolist(),
         "fit": f"steps {start + 1} to {length} of {session.branch_name}",
     }
+
+
+class Gates:
+    """The gates of the current branch, derived when they are asked for and kept until it changes.
+
+    At most the WINDOW newest steps are looked at.
+
+    Attributes:
+        names: every gate that can be asked for, as "0.f".
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._known: tuple[tuple[str, int], Trace] | None = None
+        self.names = [
+            f"{path}.{gate}" if path else gate
+            for path, recur in recurs(session.model)
+            for gate in getattr(recur.cell, "gate_names", ())
+        ]
+
+    def forget(self) -> None:
+        """The recording has changed."""
+        self._known = None
+
+    def signal(self, name: str, unit: int, row: int = 0) -> dict[str, Any]:
+        """One unit of a gate at the steps of the branch, as the page is told it.
+
+        Raises:
+            RnnlabError: there is no such gate or unit.
+        """
+        if name not in self.names:
+            raise RnnlabError(f"Explorer: there is no gate {name!r}.")
+        session = self._session
+        key = (session.branch_name, session.length())
+        start = max(0, key[1] - WINDOW)
+        values = np.zeros((0, unit + 1))
+        if key[1]:
+            if self._known is None or self._known[0] != key:
+                derived = derive(session.model, window(session, start, key[1]), force=True)
+                self._known = (key, derived)
+            values = flat_rows(self._known[1][name], row)
+        if not 0 <= unit < values.shape[1]:
+            raise RnnlabError(f"Explorer: {name} has units 0 to {values.shape[1] - 1}, no {unit}.")
+        return {
+            "kind": "signal",
+            "name": name,
+            "unit": unit,
+            "branch": key[0],
+            "length": key[1],
+            "start": start + 1,
+            "sigmoid": name.rpartition(".")[2] in SIGMOID,
+            "values": values[:, unit].astype(float).tolist(),
+        }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,10 @@ Decode = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Lane:
-    """A band of the view: the units of the input, of one state, or of the output."""
+    """A band of the view: the units of the input, of one state, or of the output.
+
+    `row` is the row of a batch that is shown.
+    """
 
     name: str
     title: str
@@ -30,6 +34,7 @@ class Lane:
     labels: tuple[str, ...] | None = None
     caption: str = ""
     decode: Decode | None = None
+    row: int = 0
 
     def describe(self) -> dict[str, Any]:
         """What the page needs to know."""
@@ -63,20 +68,33 @@ class Labelling:
     probabilities: bool = False
     input_units: int = 0
     output_units: int = 0
+    numbers: bool = False
+    """Whether inputs are the numbers of tokens: there is nothing to see in them."""
 
 
-def lanes(session: Session, labelling: Labelling) -> list[Lane]:
+def lanes(session: Session, labelling: Labelling, row: int = 0) -> list[Lane]:
     """The lanes of the current branch, top to bottom: inputs, states, outputs.
 
-    They stay the same from before the first step on, as far as the sizes can be told.
+    Of a batch they show one row. They stay the same from before the first step on, as far as the
+    sizes can be told.
     """
     found: list[Lane] = []
     offset = 0
     states = session.states()
     for name, units in _sizes(session, labelling, states).items():
-        found.append(_lane(name, units, offset, name in states, labelling))
+        if name == "x" and labelling.numbers:
+            continue
+        lane = _lane(name, units, offset, name in states, labelling)
+        found.append(replace(lane, row=row))
         offset += units
     return found
+
+
+def batch(session: Session) -> int:
+    """How many rows the batch of the current branch has; 1 without a batch."""
+    shapes = list(session.recorded().values())
+    shapes += [np.shape(value) for value in session.states().values()]
+    return max(math.prod(shape[:-1]) for shape in shapes)
 
 
 def _sizes(session: Session, labelling: Labelling, states: dict[str, Any]) -> dict[str, int]:
@@ -117,19 +135,16 @@ def _flat(value: Any) -> int:
 def values(
     session: Session, lanes: Sequence[Lane], start: int, stop: int, branch: str | None = None
 ) -> np.ndarray:
-    """Rows start … stop − 1 as one float32 table; row 0 is the initial state, row r step r's.
-
-    Of a batch, the first row is shown.
-    """
+    """Rows start … stop − 1 as one float32 table; row 0 is the initial state, row r step r's."""
     table = np.full((stop - start, sum(lane.units for lane in lanes)), np.nan, np.float32)
     states, recorded = session.initial(branch), session.recorded(branch)
     for lane in lanes:
         columns = slice(lane.offset, lane.offset + lane.units)
         if start == 0 and stop > 0 and lane.name in states:
-            table[0, columns] = flat_rows(np.asarray(states[lane.name])[None])[0]
+            table[0, columns] = flat_rows(np.asarray(states[lane.name])[None], lane.row)[0]
         first = max(start, 1)
         if stop > first and lane.name in recorded:
-            rows = flat_rows(session.read(lane.name, first - 1, stop - 1, branch))
+            rows = flat_rows(session.read(lane.name, first - 1, stop - 1, branch), lane.row)
             shown = rows if lane.decode is None else lane.decode(rows)
             if shown.shape != (stop - first, lane.units):
                 raise RnnlabError(
@@ -140,10 +155,14 @@ def values(
     return table
 
 
-def flat_rows(array: np.ndarray) -> np.ndarray:
-    """`(n, …, U)` as `(n, U)`: numbers get a unit axis, of a batch the first row is taken."""
+def flat_rows(array: np.ndarray, row: int = 0) -> np.ndarray:
+    """`(n, …, U)` as `(n, U)`: numbers get a unit axis, of a batch one row is taken.
+
+    What has no such row, as an initial state that all rows share, gives its last.
+    """
     if array.ndim == 1:
         return array[:, None]
-    while array.ndim > 2:
-        array = array[:, 0]
-    return array
+    if array.ndim == 2:
+        return array
+    rows = array.reshape(len(array), math.prod(array.shape[1:-1]), array.shape[-1])
+    return rows[:, min(row, rows.shape[1] - 1)]

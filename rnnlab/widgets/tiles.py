@@ -87,7 +87,8 @@ class Tiles:
         if int(edges[whole]) < stop:
             parts.append(session.tiles(lane.name, int(edges[whole]), stop, 1, name))
         lows, highs = (
-            np.concatenate([flat_rows(p) for p in ends]) for ends in zip(*parts, strict=True)
+            np.concatenate([flat_rows(p, lane.row) for p in ends])
+            for ends in zip(*parts, strict=True)
         )
         return lows, highs
 

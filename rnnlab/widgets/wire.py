@@ -167,6 +167,9 @@ class Wire:
         self._seen = _Seen(self._session.branch_name, stop, lanes)
         self._sequence += 1
         self._sent_at = time.monotonic()
+        labels = self._session.labels(max(start - 1, 0), stop - 1)
+        if any(labels):
+            message["labels"] = labels
         self._send({**message, "seq": self._sequence}, buffers)
 
     def _cancel(self) -> None:

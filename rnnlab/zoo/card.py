@@ -1,4 +1,4 @@
-"""Card: what a laboratory needs to know about a model of the zoo. numpy only."""
+"""Card: what a laboratory needs to know about a model of the zoo."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from rnnlab.errors import RnnlabError
+from rnnlab.session.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +17,8 @@ class Example:
 
     Attributes:
         label: its name in a list of examples.
-        xs: the inputs, `(T, I)` float32, one row a step.
+        xs: the inputs, `(T, I)` float32, one row a step; of a model that reads tokens, their
+            numbers `(T,)` int64.
         target: the right output, one of the card's `outputs`.
         picture: the whole example as an image, `(rows, columns)` float32 from 0 (paper) to 1
             (ink), or None where it is not an image.
@@ -64,6 +66,7 @@ class Card:
         outputs: the labels of the O outputs.
         decode: how an output y `(…, O)` becomes probabilities: "softmax" over the last axis.
         examples: sequences to feed to it.
+        vocabulary: the tokens it reads, in the order of their numbers; None if it reads vectors.
 
     Raises:
         RnnlabError: an unknown `decode`, or an `input_range` whose low is not below its high.
@@ -83,6 +86,7 @@ class Card:
     outputs: tuple[str, ...]
     decode: Literal["softmax"]
     examples: Examples
+    vocabulary: Vocabulary | None = None
 
     def __post_init__(self) -> None:
         if self.decode != "softmax":

@@ -51,7 +51,7 @@ def train(epochs: int = EPOCHS, *, seed: int = 0, progress: bool = True) -> Chai
         raise RnnlabError(f"train: epochs must be at least 1, got {epochs}.")
     pixels, digit = (torch.from_numpy(part) for part in images("train"))
     batches = math.ceil(len(digit) / BATCH)
-    with torch.random.fork_rng(devices=[]), _one_thread():
+    with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(seed)
         model = untrained()
         optimizer = torch.optim.AdamW(
@@ -77,7 +77,8 @@ def train(epochs: int = EPOCHS, *, seed: int = 0, progress: bool = True) -> Chai
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """Let torch work on one thread inside the `with`."""
     # more threads gain nothing on matrices this small, and they sum in another order
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -201,7 +201,7 @@ def test_play_stops_by_itself_at_the_end(page):
 def test_sliders_feed_their_vector(open_page):
     page = open_page(lambda: rl.explore(model(), input_names=["a", "b", "c"]))
     assert page.explorer.feed["names"] == ["a", "b", "c"]
-    page.press("vector", values=[0.5, -0.25, 1])
+    page.press("feed", values=[0.5, -0.25, 1])
     page.press("step")
     page.press("step")
     assert page.explorer.session.trace()["x"].tolist() == [[0.5, -0.25, 1]] * 2
@@ -210,11 +210,11 @@ def test_sliders_feed_their_vector(open_page):
 def test_choosing_an_example_starts_a_new_run_unless_told_not_to(open_page):
     page = open_page(lambda: rl.explore(model(), np.stack([XS, 2 * XS])))
     page.press("step")
-    page.press("choose", example=1)
+    page.press("feed", example=1)
     assert (page.explorer.session.t, page.explorer.feed["chosen"]) == (0, 1)
     page.press("step")
-    page.press("fresh", on=False)
-    page.press("choose", example=0)
+    page.press("feed", fresh=False)
+    page.press("feed", example=0)
     page.press("step")
     assert page.explorer.session.t == 2
     trace = page.explorer.session.trace()

@@ -47,3 +47,10 @@ export function niceLimit(value) {
   const decade = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 5, 10].map((m) => m * decade).find((m) => m >= value * 0.999999) ?? 10 * decade;
 }
+
+/** A colour of a table as CSS, and the black or white that can be read on it. */
+export function swatch(table, index) {
+  const [r, g, b] = [0, 8, 16].map((shift) => (table[index] >>> shift) & 255);
+  const light = 0.299 * r + 0.587 * g + 0.114 * b > 140;
+  return { background: `rgb(${r}, ${g}, ${b})`, color: light ? "#111111" : "#ffffff" };
+}

@@ -9,3 +9,26 @@ export function el(tag, properties = {}, listeners = {}, ...children) {
   node.append(...children);
   return node;
 }
+
+/** Whether the page is "dark" or "light" around a node of the explorer. */
+export function themeOf(node) {
+  const css = getComputedStyle(node.closest(".rnnlab") ?? node).backgroundColor;
+  const [r, g, b] = (css.match(/[\d.]+/g) ?? [255, 255, 255]).map(Number);
+  return 0.299 * r + 0.587 * g + 0.114 * b < 128 ? "dark" : "light";
+}
+
+/** A number as a field shows it: what float32 tells, no more. */
+export const plain = (value) => String(Number(Number(value).toPrecision(7)));
+
+/** A list in which one or more features are chosen, and what was chosen last. */
+export function featureChoice(names, choose) {
+  const list = el("select", { multiple: true, size: Math.min(4, names.length), ariaLabel: "Features" }, {
+    change: () => choose([...list.selectedOptions].map((option) => Number(option.value))),
+  }, ...names.map((name, i) => el("option", { value: i }, {}, name)));
+  const label = el("label", { hidden: names.length < 2 }, {}, "Features", list);
+  const show = (chosen) => {
+    if (document.activeElement === list) return;
+    for (const option of list.options) option.selected = chosen.includes(Number(option.value));
+  };
+  return { label, show };
+}

@@ -6,8 +6,10 @@ import { drawLines } from "./lines.js";
 import { bindPointer, selectUnit } from "./pointer.js";
 import { compareView } from "./compare.js";
 import { inspectorView, lookedAt, outputsView } from "./sidebar.js";
+import { visible } from "./labels.js";
 import { FOLLOW, WHOLE, draw, format, laneLimit, layout, unitLabel } from "./stateview.js";
 import { levelFor } from "./tiles.js";
+import { tokensView } from "./tokens.js";
 import { trajectoryView } from "./trajectory.js";
 import { transportBar } from "./transport.js";
 
@@ -46,6 +48,11 @@ function render(link, model, root) {
   });
   const compare = compareView(link, (name, unit) =>
     choose(selectUnit(selection(), name, unit, true)));
+  const batch = el("select", { ariaLabel: "Row of the batch" }, {
+    change: () => { model.set("row", Number(batch.value)); model.save_changes(); },
+  });
+  const batchLabel = el("label", { hidden: true }, {}, "Row of the batch", batch);
+  const text = tokensView(link, model, { choose, later });
   const outputs = outputsView();
   const inspector = inspectorView(link);
   const trajectory = trajectoryView(link);
@@ -54,8 +61,8 @@ function render(link, model, root) {
       el("div", { className: "rl-view" }, {},
         el("div", { className: "rl-bar rl-tools" }, {},
           el("label", {}, {}, "Units", order), follow, whole,
-          el("label", {}, {}, "Compare with", compared)),
-        canvas, readout, lines, compare.element),
+          el("label", {}, {}, "Compare with", compared), batchLabel),
+        canvas, readout, lines, text.element, compare.element),
       el("div", { className: "rl-side" }, {},
         outputs.element, inspector.element, trajectory.element)));
 
@@ -78,6 +85,7 @@ function render(link, model, root) {
       const chosen = selection();
       const step = lookedAt(store, chosen);
       state.at = layout(lanes, place, canvas.clientWidth, state.view);
+      state.at.labels = link.labels;
       const level = levelFor(state.at.column, store.width);
       store.want(state.at, level, [step - 1, step]);
       field.fill(store, state.at);
@@ -86,6 +94,7 @@ function render(link, model, root) {
       const ghost = model.get("compared") === other.place.branch && other.width === store.width;
       if (ghost) other.want({ ...state.at, rows: other.place.length + 1 }, level, [step]);
       drawLines(lines, store, field, style, chosen, ghost ? ghostField.fill(other, state.at) : null);
+      text.update(store, state.at.lanes, style, step);
       compare.update(store, state.at, style, model.get("compared"), step);
       trajectory.update(store, state.at, style, step);
       outputs.update(store, lanes.find((l) => l.role === "output"), step);
@@ -93,7 +102,7 @@ function render(link, model, root) {
       canvas.ariaLabel = `State view: ${lanes.map((l) => `${l.title}, ${l.units} units`).join("; ")}. `
         + `Now at ${said}. Arrow keys move over the cells, Enter selects a unit.`;
       readout.textContent = state.hover
-        ? readoutText(state.hover, lanes, store, field)
+        ? readoutText(state.hover, lanes, store, field, link.labels.at(state.hover.row))
         : "Point at a cell to read it; click to select its unit, drag to pan, click and turn the wheel to zoom.";
     }
     transport.update(said);
@@ -105,6 +114,8 @@ function render(link, model, root) {
     order.value = model.get("ordered_by");
     follow.disabled = state.view === FOLLOW;
     listBranches(compared, place, model.get("branches"), model.get("compared"));
+    listRows(batch, batchLabel, model.get("rows"), model.get("row"));
+    root.classList.toggle("rl-words", model.get("words").length > 0);
     root.dataset.t = place.t;
     root.dataset.length = place.length;
     root.dataset.rows = store.count;
@@ -138,6 +149,7 @@ function render(link, model, root) {
     themed.disconnect();
     scheme.removeEventListener("change", restyle);
     panel.close();
+    text.close();
   };
 }
 
@@ -160,7 +172,16 @@ function listBranches(select, place, branches, compared) {
   select.value = others.includes(compared) ? compared : "";
 }
 
-function readoutText(hover, lanes, store, field) {
+/** The rows of a batch to choose from, where there is a batch. */
+function listRows(select, label, rows, row) {
+  label.hidden = rows < 2;
+  if (select.options.length !== rows) {
+    select.replaceChildren(...Array.from({ length: rows }, (_, k) => el("option", { value: k }, {}, k + 1)));
+  }
+  select.value = String(row);
+}
+
+function readoutText(hover, lanes, store, field, label) {
   const lane = lanes.find((l) => l.name === hover.lane);
   if (!lane) return "";
   const unit = `${lane.title}[${unitLabel(lane, hover.unit)}]`;
@@ -172,7 +193,8 @@ function readoutText(hover, lanes, store, field) {
     return `steps ${field.rowOf(c)} – ${field.rowOf(c + 1) - 1} · ${unit} = ${known}`;
   }
   const known = Number.isNaN(value) ? "nothing yet" : String(Number(value.toPrecision(7)));
-  return `step ${hover.row} · ${unit} = ${known.replace("-", "−")}`;
+  const read = label === null ? "" : ` “${visible(label)}”`;
+  return `step ${hover.row}${read} · ${unit} = ${known.replace("-", "−")}`;
 }
 
 /** Colours and font of the host page, and whether they are dark. */

@@ -180,7 +180,11 @@ export class Recorded {
     this.given = this.branch;
     this.seq += 1;
     const [start, ...tables] = this.newest(this.branch);
-    this.reply({ kind: "rows", seq: this.seq, start, whole: true, width, place: this.place }, ...tables);
+    const labels = this.branch.labels?.slice(Math.max(start - 1, 0));
+    this.reply(
+      { kind: "rows", seq: this.seq, start, whole: true, width, place: this.place, labels },
+      ...tables,
+    );
     this.tell("place");
   }
 

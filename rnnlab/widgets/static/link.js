@@ -1,4 +1,5 @@
 import { cellsOf, kernelIsBusy, putStill, watchKernel } from "./around.js";
+import { Labels } from "./labels.js";
 import { Store, floats } from "./store.js";
 import { Tiles } from "./tiles.js";
 
@@ -13,6 +14,8 @@ export class Link {
   constructor() {
     this.store = this.storeOf("");
     this.other = this.storeOf(""); // the branch compared with
+    this.labels = new Labels();
+    this.signal = null;
     this.plane = null;
     this.inspected = null;
     this.lost = null;
@@ -87,7 +90,8 @@ export class Link {
     if (message.kind === "answer") {
       this.settle(message.id);
     } else if (message.kind === "rows") {
-      if (!this.store.receive(message, ...pair(buffers))) this.ask();
+      if (this.store.receive(message, ...pair(buffers))) this.labels.take(message);
+      else this.ask();
     } else if (message.kind === "tile") {
       const asking = [this.store, this.other].find(({ tiles }) => tiles.asked.has(message.id));
       const lows = floats(buffers);
@@ -101,6 +105,8 @@ export class Link {
       return;
     } else if (message.kind === "plane") {
       this.plane = message;
+    } else if (message.kind === "signal") {
+      this.signal = { ...message, number: this.next++ };
     } else if (message.kind === "inspected") {
       this.inspected = message;
     }

@@ -1,4 +1,5 @@
 import { colorIndex, colorTable, niceLimit } from "./colors.js";
+import { shortened, visible } from "./labels.js";
 
 // The state view: lanes of units × time on one time axis, drawn from a Field. `layout`, `locate`
 // and the moves of the window are pure; `draw` paints. Cost: what is visible, never the history.
@@ -120,6 +121,7 @@ export function draw(canvas, store, field, style, { hover, selection }) {
   for (const lane of at.lanes) drawLane(g, store, field, lane, style);
   drawSelection(g, at, style, selection);
   drawTime(g, store, at, style);
+  drawLabels(g, at, style);
   if (hover) drawHover(g, at, hover, style);
 }
 
@@ -265,6 +267,27 @@ function drawTime(g, store, at, style) {
   g.textAlign = "center";
   g.fillStyle = style.onAccent;
   g.fillText(label, x + wide / 2, bottom + 5);
+}
+
+/** The tokens above the columns of their steps, where there is room for more than a letter. */
+function drawLabels(g, at, style) {
+  if (!at.labels?.some || at.column < 16) return;
+  g.font = `11px ${style.font}`;
+  g.textAlign = "center";
+  g.textBaseline = "top";
+  const wide = (text) => g.measureText(text).width;
+  for (let row = Math.max(1, at.first); row < at.last; row++) {
+    const label = at.labels.at(row);
+    if (label === null) continue;
+    // a little narrower than it should be, a word is still read more easily than cut off
+    const text = shortened(visible(label), 1.3 * at.column, wide);
+    const x = at.left + (row - at.first + 0.5) * at.column;
+    const room = Math.min(wide(text), at.column - 3);
+    g.fillStyle = style.background; // a frame around the step does not cross the word
+    g.fillRect(x - room / 2 - 1, at.lanes[0].top - 16, room + 2, 12);
+    g.fillStyle = style.text;
+    g.fillText(text, x, at.lanes[0].top - 16, at.column - 3);
+  }
 }
 
 function drawHover(g, at, hover, style) {

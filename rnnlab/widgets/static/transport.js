@@ -1,4 +1,5 @@
 import { el } from "./dom.js";
+import { exhausted } from "./inputs.js";
 
 /** The transport bar: every control a native element with its name, and a key in its tooltip. */
 export function transportBar(model, link) {
@@ -16,6 +17,7 @@ export function transportBar(model, link) {
   const Back = button("Back", "B", () => send("back"));
   const Forward = button("Forward", "F", () => send("forward"));
   const Step = button("Step", "S", () => send("step"), { className: "rl-main" });
+  const Again = button("Same again", "A", () => send("again"));
   const Run = button("Run", "N", () => send(running() ? "pause" : "run", { steps: stepsToRun() }));
   const Play = button("Play", "P", () => send(model.get("playing") ? "pause" : "play"));
   const Undo = button("Undo", "U", () => send("undo"));
@@ -35,13 +37,13 @@ export function transportBar(model, link) {
   const progress = el("progress", { max: 1, value: 0, hidden: true, ariaLabel: "Progress of the run" });
   const element = el("div", { role: "toolbar", ariaLabel: "Transport" }, {},
     el("div", { className: "rl-bar" }, {},
-      Reset, Back, Forward, Step, el("span", { className: "rl-group" }, {}, Run, count, "steps"),
+      Reset, Back, Forward, Step, Again, el("span", { className: "rl-group" }, {}, Run, count, "steps"),
       Play, speed, progress, status),
     el("div", { className: "rl-bar" }, {},
       el("label", {}, {}, "Branch", branches), el("span", { className: "rl-group" }, {}, Branch, name),
       Undo, Redo, Save, Export));
 
-  const keys = { r: Reset, b: Back, f: Forward, s: Step, n: Run, p: Play, u: Undo, y: Redo,
+  const keys = { r: Reset, b: Back, f: Forward, s: Step, a: Again, n: Run, p: Play, u: Undo, y: Redo,
     k: Branch, w: Save, e: Export };
   const key = (event) => {
     const typing = event.target.matches("input:not([type=range]):not([type=checkbox]), select, textarea");
@@ -56,10 +58,11 @@ export function transportBar(model, link) {
     const { place } = store;
     const feed = model.get("feed");
     const playing = model.get("playing");
-    const empty = feed.kind === "queue" && place.position !== null && place.position >= feed.count;
+    const empty = exhausted(feed, place);
     Back.disabled = place.t === 0;
     Forward.disabled = place.t >= place.length;
     Step.disabled = empty;
+    Again.disabled = place.t === 0;
     Run.disabled = empty && !running();
     Run.textContent = running() ? "Stop" : "Run";
     Play.disabled = empty && !playing;

@@ -1,0 +1,82 @@
+import { completing } from "./complete.js";
+import { el } from "./dom.js";
+import { visible } from "./labels.js";
+
+// Text typed from the vocabulary, as a queue of tokens: those fed, the next one, those to come.
+
+const BEFORE = 30;
+const AFTER = 80;
+
+/** The tokens shown of a long text: a stretch around the next one. */
+export function stretch(count, position) {
+  const first = Math.max(0, Math.min(position - BEFORE, count - BEFORE - AFTER));
+  return [first, Math.min(count, first + BEFORE + AFTER)];
+}
+
+export function tokensInput(element, model, say) {
+  const { texts } = model.get("feed");
+  const add = () => {
+    if (!field.value.trim()) return;
+    say({ add: field.value });
+    sent = field.value;
+    field.value = "";
+  };
+  let sent = "";
+  const { field, element: combo } = completing("Text to feed", () => model.get("words"), add);
+  field.placeholder = "type words, Enter adds them";
+  const choice = el("select", { ariaLabel: "Text" }, {
+    change: () => {
+      if (choice.value !== "") say({ example: Number(choice.value) });
+      choice.value = "";
+    },
+  }, el("option", { value: "" }, {}, "a new run with …"),
+    ...texts.map((text, i) => el("option", { value: i }, {}, text)));
+  const clear = el("button", { type: "button", title: "Take away what is not fed yet" },
+    { click: () => say({ clear: true }) }, "Clear");
+  const chips = el("ol", { className: "rl-chips", ariaLabel: "Queue of tokens" });
+  const told = el("span", { role: "status", className: "rl-faint" });
+  element.append(combo, el("button", { type: "button" }, { click: add }, "Add"), clear,
+    ...(texts.length ? [choice] : []), el("div", { className: "rl-tokens" }, {}, chips, told));
+  let drawn = "";
+
+  function build(tokens, position) {
+    const [first, stop] = stretch(tokens.length, position);
+    const before = first ? [el("li", { className: "rl-faint" }, {}, `… ${first} before`)] : [];
+    const after = stop < tokens.length
+      ? [el("li", { className: "rl-faint" }, {}, `… ${tokens.length - stop} more`)] : [];
+    chips.replaceChildren(...before, ...tokens.slice(first, stop).map((token, k) => {
+      const at = first + k;
+      const text = el("span", {}, {}, visible(token));
+      if (at < position) return el("li", { className: "rl-chip rl-fed", title: "fed" }, {}, text);
+      const chip = el("li", { className: "rl-chip" }, {}, text, el("button",
+        { type: "button", ariaLabel: `Remove ${visible(token)}, token ${at + 1}`, title: "Remove" },
+        { click: () => { say({ remove: at }); field.focus(); } }, "×"));
+      if (at === position) {
+        chip.classList.add("rl-next");
+        chip.setAttribute("aria-current", "step");
+        chip.title = "next";
+      }
+      return chip;
+    }), ...after);
+  }
+
+  return {
+    update(place) {
+      const { tokens, carried } = model.get("feed");
+      const position = place.position ?? 0;
+      if (model.get("error") && sent && !field.value) field.value = sent; // refused: mend it
+      sent = "";
+      clear.disabled = position >= tokens.length;
+      const key = JSON.stringify([position, tokens]);
+      if (key !== drawn) {
+        drawn = key;
+        build(tokens, position);
+      }
+      const next = position < tokens.length
+        ? `next: ${visible(tokens[position])} (${position + 1} of ${tokens.length})`
+        : tokens.length ? `all ${tokens.length} tokens are fed` : "no tokens yet";
+      const hint = carried ? `${next} · the same text again: what you type takes its place` : next;
+      if (told.textContent !== hint) told.textContent = hint;
+    },
+  };
+}
