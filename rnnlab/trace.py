@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -212,7 +213,10 @@ class Trace:
         return frame
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the trace to `path` (numpy's npz, no pickle), replacing a file only when done."""
+        """Write the trace to `path`, replacing a file only when done.
+
+        The format is numpy's npz without pickle, or safetensors if the name ends in `.safetensors`.
+        """
         header = {
             "kind": "Trace",
             "schema": SCHEMA,
@@ -225,7 +229,7 @@ class Trace:
         }
         arrays = {f"array/{i}": array for i, array in enumerate(self._arrays.values())}
         arrays |= {f"initial/{i}": value for i, value in enumerate(self.initial.values())}
-        write_npz(path, arrays, header)
+        write_file(path, arrays, header)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Trace:
@@ -234,7 +238,7 @@ class Trace:
         Raises:
             RnnlabError: the file is not a trace, or of a newer version.
         """
-        header, stored = read_npz(path, "Trace", SCHEMA)
+        header, stored = read_file(path, "Trace", SCHEMA)
         arrays = [stored[f"array/{i}"] for i in range(len(header["names"]))]
         initial = [stored[f"initial/{i}"] for i in range(len(header["initial"]))]
         return cls(
@@ -247,19 +251,34 @@ class Trace:
         )
 
 
-def write_npz(
+def write_file(
     path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]
 ) -> None:
     """Write arrays and a header beside `path` and move them there: no half-overwritten file.
 
-    The file is numpy's npz; the header is JSON with at least its `kind` and its `schema`.
+    The file is numpy's npz, or safetensors if that is how its name ends. The header is JSON with at
+    least its `kind` and its `schema`.
+
+    Raises:
+        RnnlabError: numbers that safetensors has not (complex ones).
     """
     target = Path(path)
-    text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+    text = json.dumps(header)
+    if target.suffix == ".safetensors":
+        packed = _packed(arrays, text, target.name)
+
+        def write(file: IO[bytes]) -> None:
+            file.write(packed)
+    else:
+        named = {**arrays, "header": np.frombuffer(text.encode(), dtype=np.uint8)}
+
+        def write(file: IO[bytes]) -> None:
+            np.savez(file, **named)  # type: ignore[arg-type]
+
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez(file, **{**arrays, "header": text})  # type: ignore[arg-type]
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, _mode(target))
@@ -269,22 +288,24 @@ def write_npz(
         raise
 
 
-def read_npz(
+def read_file(
     path: str | os.PathLike[str], kind: str, schema: int
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The header and the arrays that `write_npz` wrote.
+    """The header and the arrays that `write_file` wrote.
 
     Raises:
         RnnlabError: the file is of another kind, damaged, or of a newer schema.
     """
     name = os.fspath(path)
     try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            header = json.loads(bytes(file["header"]))
+        with open(path, "rb") as opened:
+            zipped = opened.read(2) == b"PK"
+        with _opened_npz(path) if zipped else _opened_safetensors(path) as (text, read):
+            header = json.loads(text)
             if header["kind"] != kind:
                 raise RnnlabError(f"it is a saved {header['kind']}")
             new = header["schema"] > schema
-            arrays = {} if new else {key: file[key] for key in file.files if key != "header"}
+            arrays = {} if new else read()
     except OSError:
         raise
     except Exception as error:
@@ -295,6 +316,38 @@ def read_npz(
             "update rnnlab."
         )
     return header, arrays
+
+
+Opened = tuple[str | bytes, Callable[[], dict[str, np.ndarray]]]
+"""The header of a file, and a function that reads its arrays."""
+
+
+@contextmanager
+def _opened_npz(path: str | os.PathLike[str]) -> Iterator[Opened]:
+    with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+        names = [name for name in file.files if name != "header"]
+        yield bytes(file["header"]), lambda: {name: file[name] for name in names}
+
+
+@contextmanager
+def _opened_safetensors(path: str | os.PathLike[str]) -> Iterator[Opened]:
+    from safetensors import safe_open
+
+    with safe_open(os.fspath(path), "np") as file:
+        names = list(file.keys())
+        yield file.metadata()["header"], lambda: {name: file.get_tensor(name) for name in names}
+
+
+def _packed(arrays: Mapping[str, np.ndarray], text: str, name: str) -> bytes:
+    from safetensors.numpy import save
+
+    for array in arrays.values():
+        if array.dtype.kind == "c":
+            raise RnnlabError(
+                f"{name}: safetensors has no {array.dtype} numbers; a name that ends in .npz "
+                "takes them."
+            )
+    return save({key: np.asarray(a, order="C") for key, a in arrays.items()}, {"header": text})
 
 
 def _mode(target: Path) -> int:

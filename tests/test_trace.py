@@ -1,12 +1,14 @@
 """Trace: arrays with names and axes, cut, converted, saved and loaded."""
 
 import os
+import signal
+import warnings
 
 import numpy as np
 import pytest
 
 from rnnlab.errors import RnnlabError
-from rnnlab.trace import SCHEMA, Trace, write_npz
+from rnnlab.trace import SCHEMA, Trace, write_file
 
 T, H = 5, 3
 
@@ -180,12 +182,13 @@ class TestConversions:
 
 
 class TestFiles:
-    def test_round_trip(self, tmp_path):
+    @pytest.mark.parametrize("file", ["run", "run.npz", "run.safetensors"])
+    def test_round_trip(self, tmp_path, file):
         edits = [{"t": 2, "kind": "poke", "name": "0.h", "units": [1], "value": 0.5}]
         trace = made(labels="abcde", outputs=["p", "q"], weights={"w": "1"}, edits=edits)
-        trace.save(tmp_path / "run")
-        assert os.listdir(tmp_path) == ["run"]
-        back = Trace.load(tmp_path / "run")
+        trace.save(tmp_path / file)
+        assert os.listdir(tmp_path) == [file]
+        back = Trace.load(tmp_path / file)
         assert back.names == trace.names
         for name in trace:
             assert back[name].dtype == trace[name].dtype
@@ -199,11 +202,22 @@ class TestFiles:
         back = Trace.load(tmp_path / "empty.npz")
         assert (len(back), back.names, back.labels, back.weights) == (0, (), None, None)
 
-    def test_a_newer_file(self, tmp_path):
-        write_npz(tmp_path / "new", {}, {"kind": "Trace", "schema": SCHEMA + 1})
-        text = f"new has schema {SCHEMA + 1}, this rnnlab reads up to {SCHEMA}: update rnnlab."
+    def test_safetensors_is_what_the_name_says(self, tmp_path):
+        safe_open = pytest.importorskip("safetensors").safe_open
+        made().save(tmp_path / "run.safetensors")
+        with safe_open(tmp_path / "run.safetensors", "np") as file:
+            assert file.get_tensor("array/0").tolist() == made()[made().names[0]].tolist()
+        spin = Trace({"h": np.ones((2, 1), np.complex64)})
+        with pytest.raises(RnnlabError, match=r"spin.safetensors: safetensors has no complex64"):
+            spin.save(tmp_path / "spin.safetensors")
+        assert os.listdir(tmp_path) == ["run.safetensors"]
+
+    @pytest.mark.parametrize("file", ["new", "new.safetensors"])
+    def test_a_newer_file(self, tmp_path, file):
+        write_file(tmp_path / file, {}, {"kind": "Trace", "schema": SCHEMA + 1})
+        text = f"{file} has schema {SCHEMA + 1}, this rnnlab reads up to {SCHEMA}: update rnnlab."
         with pytest.raises(RnnlabError, match=text):
-            Trace.load(tmp_path / "new")
+            Trace.load(tmp_path / file)
 
     @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 but broken"])
     def test_another_file(self, tmp_path, content):
@@ -215,7 +229,7 @@ class TestFiles:
         np.savez(tmp_path / "other.npz", a=np.ones(2))
         with pytest.raises(RnnlabError, match=r"other.npz is not a saved Trace \("):
             Trace.load(tmp_path / "other.npz")
-        write_npz(tmp_path / "other", {}, {"kind": "Session", "schema": 1})
+        write_file(tmp_path / "other", {}, {"kind": "Session", "schema": 1})
         text = r"other is not a saved Trace \(it is a saved Session\)\."
         with pytest.raises(RnnlabError, match=text):
             Trace.load(tmp_path / "other")
@@ -238,6 +252,30 @@ class TestFiles:
             made()[1:].save(path)
         assert path.read_bytes() == good
         assert os.listdir(tmp_path) == ["run"]
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork is POSIX's")
+    def test_a_good_file_survives_a_writer_that_is_killed(self, tmp_path, monkeypatch):
+        path = tmp_path / "run"
+        made().save(path)
+        good = path.read_bytes()
+
+        def killed(file, **_):
+            file.write(good[: len(good) // 2])
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        monkeypatch.setattr(np, "savez", killed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+            child = os.fork()
+        if not child:
+            try:
+                made()[1:].save(path)
+            finally:
+                os._exit(1)
+        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+        assert path.read_bytes() == good
+        assert len(Trace.load(path)) == T
 
     @pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
     def test_it_can_be_read_by_those_who_read_other_files(self, tmp_path):

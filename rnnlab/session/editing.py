@@ -14,7 +14,7 @@ from rnnlab.errors import RnnlabError
 from rnnlab.nested import State
 from rnnlab.recur import Recur
 from rnnlab.session.commands import Clamp, Edit, Poke, Transplant, plain, same
-from rnnlab.session.engine import Engine
+from rnnlab.session.engine import Engine, whole
 from rnnlab.session.layout import filled_like, leaves_of
 from rnnlab.session.timeline import Branch
 
@@ -90,6 +90,8 @@ class Editing(Engine):
 
     def _inside(self, name: str) -> tuple[Recur, str]:
         """The Recur that `name` belongs to, and what is left of the name inside it."""
+        if not isinstance(name, str):
+            raise self._unknown(name)
         fits = [
             (len(path), recur, name[len(path) + 1 :] if path else name)
             for path, recur in self._stepper.recurs
@@ -103,7 +105,7 @@ class Editing(Engine):
     def _state(self, name: str) -> Any:
         states = self._branch.states(self._t)
         values = _by_name(self._stepper.names(states), states)
-        if name not in values:
+        if name not in list(values):
             raise self._unknown(name)
         return values[name]
 
@@ -125,7 +127,7 @@ class Editing(Engine):
         """The present value of a state, or for a gate a tensor of its shape."""
         states = self._branch.states(self._t)
         values = _by_name(self._stepper.names(states), states)
-        if name in values:
+        if name in list(values):
             return values[name]
         gates = self._gates()
         if name not in gates:
@@ -150,9 +152,7 @@ class Editing(Engine):
         return Poke(name, chosen, self._value(name, now, chosen, value))
 
     def _clamp(self, name: str, units: Units, value: Any, steps: int | None) -> Clamp:
-        if steps is not None and (
-            isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 1
-        ):
+        if steps is not None and whole("steps", steps) < 1:
             raise RnnlabError(
                 f"Session: steps must be a whole number ≥ 1, or None to the end, got {steps!r}."
             )
@@ -163,13 +163,14 @@ class Editing(Engine):
 
     def _transplant(self, name: Any, source: str, t: int) -> Transplant:
         line = self._find(source)
-        if not isinstance(t, (int, np.integer)) or isinstance(t, bool) or not 0 <= t <= len(line):
+        if not 0 <= whole("t", t) <= len(line):
             raise RnnlabError(
                 f"Session: branch {line.name!r} has steps 0 to {len(line)}, there is no {t}."
             )
         given = line.states(int(t))
         theirs = _by_name(self._stepper.names(given), given)
-        names = tuple(theirs) if name is None else (name,) if isinstance(name, str) else tuple(name)
+        several = isinstance(name, (list, tuple, set))
+        names = tuple(theirs) if name is None else tuple(name) if several else (name,)
         for wanted in names:
             ours = self._state(wanted)
             if describe_shape(ours) != describe_shape(theirs.get(wanted)):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -93,7 +94,7 @@ class Engine(Watched):
     def _find(self, name: str | None) -> Branch:
         if name is None:
             return self._branch
-        if name not in self._branches:
+        if not isinstance(name, str) or name not in self._branches:
             raise RnnlabError(
                 f"Session: no branch {name!r}. There are: {', '.join(self._branches)}."
             )
@@ -410,6 +411,13 @@ class Engine(Watched):
         """Everything done so far, as commands; `replay(model, log)` does it again."""
         with self._lock:
             return Log(self._entries)
+
+
+def whole(name: str, value: Any) -> int:
+    """A whole number that somebody gave, as Python's own."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise RnnlabError(f"Session: {name} must be a whole number, got {value!r}.")
+    return int(value)
 
 
 def _busy() -> RnnlabError:

@@ -1,4 +1,4 @@
-"""A session as one file: numpy's npz with a JSON header, no pickle, written atomically."""
+"""A session as one file: arrays with a JSON header, no pickle, written atomically."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rnnlab.session.commands import COMMANDS, Command, Edit, parts
 from rnnlab.session.history import Entry
 from rnnlab.session.layout import Layout, filled_like, leaves_of
 from rnnlab.session.timeline import Branch
-from rnnlab.trace import read_npz, write_npz
+from rnnlab.trace import read_file, write_file
 
 SCHEMA = 1
 """Version of the file format; a file of a newer version is refused, not guessed at."""
@@ -48,7 +48,7 @@ def save(session: Any, path: str | os.PathLike[str]) -> None:
         "place": [number[id(session._branch)], session._t],
         "log": log,
     }
-    write_npz(path, arrays, header)
+    write_file(path, arrays, header)
 
 
 def load(
@@ -60,7 +60,7 @@ def load(
     force: bool,
 ) -> Any:
     """Read what `save` wrote; see `Session.load`."""
-    header, arrays = read_npz(path, "Session", SCHEMA)
+    header, arrays = read_file(path, "Session", SCHEMA)
     where = os.fspath(path)
     session = make(model, encode, decode, allow_nonfinite=header["allow_nonfinite"])
     other = first_difference(header["weights"], fingerprint(session.model))
@@ -83,6 +83,7 @@ def load(
             raise RnnlabError(
                 f"{where} has the states {', '.join(theirs)}; this model has {', '.join(ours)}."
             )
+        _check_sizes(saved["entry"], session._branch.entry_values(), i, arrays, where)
         branches.append(_rebuilt(saved, i, names, branches, arrays, edits, header, device, where))
     session._branches = {branch.name: branch for branch in branches}
     session._edits = edits
@@ -188,6 +189,21 @@ def _rebuilt(
     branch.weights = [(t, header["table"][k]) for t, k in saved["weights"]]
     branch.runs = [(a, b) for a, b in saved["runs"]]
     return branch
+
+
+def _check_sizes(
+    entry: list[Any], ours: dict[str, Any], i: int, arrays: dict[str, np.ndarray], where: str
+) -> None:
+    """Refuse the states of a model with other sizes; a state may have got a batch in front."""
+    for place, (name, kind, _) in enumerate(entry):
+        own = ours.get(name)
+        if kind is None or not isinstance(own, Tensor):
+            continue
+        saved = arrays[f"entry/{i}/{place}"].shape
+        if saved[max(0, len(saved) - own.dim()) :] != tuple(own.shape):
+            raise RnnlabError(
+                f"{where} has {name} of shape {saved}; this model's is {tuple(own.shape)}."
+            )
 
 
 def _check_rows(columns: list[Column], count: int, where: str) -> None:

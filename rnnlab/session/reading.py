@@ -11,6 +11,7 @@ from rnnlab.recur import AT_INIT
 from rnnlab.session.columns import as_numpy
 from rnnlab.session.commands import Edit
 from rnnlab.session.editing import Editing, _by_name
+from rnnlab.session.engine import whole
 from rnnlab.session.layout import _own
 from rnnlab.session.tiles import tiles
 from rnnlab.session.timeline import Branch
@@ -111,7 +112,7 @@ class Reading(Editing):
     ) -> np.ndarray:
         """Rows of one recorded array for the steps start + 1 … stop, without touching the rest."""
         with self._lock:
-            line, stop = self._between(name, start, stop, branch)
+            line, start, stop = self._between(name, start, stop, branch)
             return line.read(name, start, stop)
 
     def tiles(
@@ -151,10 +152,10 @@ class Reading(Editing):
             >>> lows.tolist(), highs.tolist()
             ([-1.0, 0.0], [2.0, 5.0])
         """
-        if isinstance(buckets, bool) or not isinstance(buckets, (int, np.integer)) or buckets < 1:
-            raise RnnlabError(f"Session: buckets must be a whole number ≥ 1, got {buckets!r}.")
+        if whole("buckets", buckets) < 1:
+            raise RnnlabError(f"Session: there must be at least one bucket, not {buckets!r}.")
         with self._lock:
-            line, stop = self._between(name, start, stop, branch)
+            line, start, stop = self._between(name, start, stop, branch)
             return tiles(line, name, start, stop, int(buckets))
 
     def labels(
@@ -163,7 +164,7 @@ class Reading(Editing):
         """The labels of the steps start + 1 … stop; None for a step without one."""
         with self._lock:
             line = self._find(branch)
-            return line.labels_of(start, self._stop(line, start, stop))
+            return line.labels_of(*self._steps(line, start, stop))
 
     def fed(self, step: int, branch: str | None = None) -> tuple[Any, ...]:
         """What a step was fed, exactly as the model was given it; copies.
@@ -177,6 +178,7 @@ class Reading(Editing):
         """
         with self._lock:
             line = self._find(branch)
+            step = whole("step", step)
             if not 1 <= step <= len(line):
                 raise RnnlabError(
                     f"Session: there are steps 1 to {len(line)} on {line.name!r}, no {step}."
@@ -185,23 +187,24 @@ class Reading(Editing):
 
     def _between(
         self, name: str, start: int, stop: int | None, branch: str | None
-    ) -> tuple[Branch, int]:
-        """The branch, and the last of its steps start + 1 … stop, if this array is recorded."""
+    ) -> tuple[Branch, int, int]:
+        """The branch and its steps start + 1 … stop, if this array is recorded for them."""
         line = self._find(branch)
-        if line.layout is None or name not in line.layout.slots:
+        if line.layout is None or name not in line.layout.names:
             known = ", ".join(line.layout.names) if line.layout else "nothing yet"
             raise RnnlabError(f"Session: {name!r} is not recorded; there is: {known}.")
-        return line, self._stop(line, start, stop)
+        return line, *self._steps(line, start, stop)
 
-    def _stop(self, line: Branch, start: int, stop: int | None) -> int:
-        """The last of the steps start + 1 … stop of a branch, if these are recorded."""
+    def _steps(self, line: Branch, start: int, stop: int | None) -> tuple[int, int]:
+        """The steps start + 1 … stop of a branch, if these are recorded."""
         length = len(line)
-        stop = length if stop is None else stop
+        start = whole("start", start)
+        stop = length if stop is None else whole("stop", stop)
         if not 0 <= start <= stop <= length:
             raise RnnlabError(
                 f"Session: there are steps 0 to {length} on {line.name!r}, not {start} to {stop}."
             )
-        return stop
+        return start, stop
 
     def trace(self, branch: str | None = None) -> Trace:
         """The recording of a whole branch (the current one if none is named)."""

@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from rnnlab.errors import RnnlabError
 from rnnlab.session import commands as c
+from rnnlab.session.engine import whole
 from rnnlab.session.feeding import Feeding, joined
 from rnnlab.session.stepping import Stepper, short
 
@@ -97,15 +97,15 @@ class Session(Feeding):
     def rewind(self, t: int) -> None:
         """Go to the place after step t of the current branch; every state is put back exactly."""
         with self._lock:
-            self._go(c.Rewind(t), None, t)
+            self._go(None, t)
 
     def back(self, steps: int = 1) -> None:
         """Go back along the current branch."""
-        self._shift(-steps)
+        self._shift(-whole("steps", steps))
 
     def forward(self, steps: int = 1) -> None:
         """Go forward along the recorded steps of the current branch."""
-        self._shift(steps)
+        self._shift(whole("steps", steps))
 
     def branch(self, name: str) -> None:
         """Start a branch here, under a name of your own, and go on in it."""
@@ -124,7 +124,8 @@ class Session(Feeding):
     def checkout(self, name: str, t: int | None = None) -> None:
         """Go to a branch: to its end, or to the place after its step t."""
         with self._lock:
-            self._go(c.Checkout(name, t), name, t)
+            self._find(name)
+            self._go(name, t)
 
     def _shift(self, steps: int) -> None:
         with self._lock:
@@ -135,13 +136,13 @@ class Session(Feeding):
                     f"Session: step {self._t} of {len(self._branch)} on {self.branch_name!r}: "
                     f"{abs(steps)} more would pass {where}."
                 )
-            self._go(c.Rewind(t), None, t)
+            self._go(None, t)
 
-    def _go(self, command: c.Command, name: str | None, t: int | None) -> None:
+    def _go(self, name: str | None, t: int | None) -> None:
         branch = self._find(name)
-        t = len(branch) if t is None and name is not None else t
-        if isinstance(t, bool) or not isinstance(t, (int, np.integer)):
-            raise RnnlabError(f"Session: t must be a whole number of steps, got {t!r}.")
+        to_end = t is None and name is not None
+        t = len(branch) if to_end else whole("t", t)
+        command = c.Rewind(t) if name is None else c.Checkout(name, None if to_end else t)
         if not 0 <= t <= len(branch):
             raise RnnlabError(
                 f"Session: branch {branch.name!r} has steps 0 to {len(branch)}, there is no {t}."
@@ -150,7 +151,7 @@ class Session(Feeding):
             self._enter(branch, t)
         else:
             with self._doing(command):
-                self._enter(branch, int(t))
+                self._enter(branch, t)
         self._tell()
 
     # editing
@@ -220,6 +221,7 @@ class Session(Feeding):
         with, or without, the edit; where that one was recorded already, it is that recording.
         """
         with self._lock:
+            edit = whole("edit", edit)
             with self._doing(c.Switch(edit, bool(on))):
                 self._switch(edit, bool(on))
             self._tell()
@@ -237,9 +239,8 @@ class Session(Feeding):
             line = self._find(branch) if branch is not None else self._branch.parent
             assert line is not None
             t, left = self._t, len(line) - self._t
-            if steps is None:
-                steps = max(left, 0)
-            if not isinstance(steps, int) or not 0 <= steps <= left:
+            steps = max(left, 0) if steps is None else whole("steps", steps)
+            if not 0 <= steps <= left:
                 raise RnnlabError(
                     f"Session: {line.name!r} has {max(left, 0)} steps after step {t}, "
                     f"not {steps!r}."
@@ -322,7 +323,9 @@ class Session(Feeding):
     # files
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the session to `path`: one npz file, replaced only when it is complete.
+        """Write the session to `path`: one file, replaced only when it is complete.
+
+        The format is numpy's npz without pickle, or safetensors if the name ends in `.safetensors`.
 
         `encode` and `decode` are code and are not written; give them again to `load`.
         """

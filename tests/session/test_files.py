@@ -39,6 +39,40 @@ def test_everything_comes_back(name, tmp_path):
     assert contents(again) == contents(session)
 
 
+def test_as_safetensors(tmp_path):
+    session = busy("chain")
+    session.save(tmp_path / "run.safetensors")
+    assert b'"header"' in (tmp_path / "run.safetensors").read_bytes()[:20000]
+    again = Session.load(tmp_path / "run.safetensors", session.model)
+    assert contents(again) == contents(session)
+    assert again.log == session.log
+
+
+def test_places_given_as_numpy_numbers_are_written(tmp_path):
+    session = Session(make("lstm"))
+    session.run(inputs(4))
+    session.rewind(np.int64(3))
+    session.back(np.int8(1))
+    session.checkout("main", np.int16(2))
+    session.poke("h", np.int64(1), np.float32(0.5))
+    session.clamp("f", [np.int64(0)], 1.0, np.int64(2))
+    session.transplant("h", "main", np.int64(1))
+    session.refeed("main", np.int64(2))
+    session.switch(np.int64(1), False)
+    session.save(tmp_path / "run")
+    again = Session.load(tmp_path / "run", session.model)
+    assert list(again.log) == list(session.log)
+    assert contents(again) == contents(session)
+
+
+def test_a_model_of_another_size_is_refused_even_then(tmp_path):
+    session = Session(rl.LSTM(I, 4))
+    session.run(inputs(3))
+    session.save(tmp_path / "run")
+    with pytest.raises(rl.RnnlabError, match=r"run has h of shape \(4,\); this model's is \(5,\)"):
+        Session.load(tmp_path / "run", rl.LSTM(I, 5), force=True)
+
+
 def test_a_fresh_session(tmp_path):
     session = Session(make("lstm"))
     session.save(tmp_path / "run")

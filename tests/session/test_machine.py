@@ -10,7 +10,7 @@ import torch
 
 import rnnlab as rl
 from rnnlab.session import Session, replay
-from tests.session.helpers import MODELS, contents, inputs, make, states
+from tests.session.helpers import MODELS, bits, contents, inputs, make, states
 
 pytest.importorskip("hypothesis", reason="hypothesis is in rnnlab[test]")
 from hypothesis import settings
@@ -139,6 +139,53 @@ class Machine(RuleBasedStateMachine):
         self.forget_what_is_gone()
         self.note()
 
+    @precondition(lambda self: self.session._gates())
+    @rule(data=st.data(), steps=st.sampled_from([1, 3, None]), value=st.sampled_from([0.0, 1.0]))
+    def clamp_a_gate(self, data, steps, value):
+        s = self.session
+        s.clamp(data.draw(st.sampled_from(s._gates())), 0, value, steps)
+        self.forget_what_is_gone()
+        self.note()
+
+    @rule(seed=SEEDS)
+    def step_again(self, seed):
+        s, x = self.session, self.x(seed)
+        here = s.branch_name, s.t
+        s.step(x)
+        want, y = states(s), bits(s.output())
+        s.checkout(*here)
+        s.step(x)
+        assert (states(s), bits(s.output())) == (want, y)
+        self.note()
+
+    @rule(data=st.data())
+    def refeed(self, data):
+        s = self.session
+        longer = [name for name in s.branches if s.length(name) > s.t]
+        if not longer:
+            return
+        source, t = data.draw(st.sampled_from(longer)), s.t
+        left = s.length(source) - t
+        steps = data.draw(st.sampled_from([None, 0, 1, left]))
+        s.refeed(source, steps)
+        count = left if steps is None else steps
+        assert s.t == t + count
+        fed = s.trace()["x"][t : s.t] if count else np.empty(0)
+        assert fed.tobytes() == (s.trace(source)["x"][t : s.t] if count else fed).tobytes()
+        self.note()
+
+    @precondition(lambda self: self.session.recorded())
+    @rule(share=PLACES)
+    def tiles(self, share):
+        s, start = self.session, self.place(share)
+        for name in s.recorded():
+            lows, highs = s.tiles(name, start, buckets=1)
+            rows = s.read(name, start)
+            assert len(lows) == len(highs) == min(1, len(rows))
+            if len(rows):
+                assert lows[0].tolist() == rows.min(axis=0).tolist()
+                assert highs[0].tolist() == rows.max(axis=0).tolist()
+
     @rule(data=st.data(), share=PLACES)
     def transplant(self, data, share):
         s = self.session
@@ -187,6 +234,9 @@ class Machine(RuleBasedStateMachine):
             lambda: s.poke(next(iter(s.states())), 99, 1.0),
             lambda: s.clamp("nothing", 0, 1.0, 2),
             lambda: s.switch(999, False),
+            lambda: s.refeed(None, 10**6),
+            lambda: s.transplant(None, s.branch_name, -1),
+            lambda: s.tiles("nothing"),
         ):
             before, log = contents(s), list(s.log)
             with pytest.raises(rl.RnnlabError):
@@ -226,14 +276,14 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "session"):
             return
         s = self.session
-        for (name, t), bits in self.seen.items():
+        for (name, t), want in self.seen.items():
             if name in s.branches and t <= s.length(name):
                 s.checkout(name, t)
-                assert states(s) == bits
+                assert states(s) == want
         assert all(
             np.isfinite(s.trace(name)[key]).all() for name in s.branches for key in s.trace(name)
         )
 
 
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(max_examples=15, stateful_step_count=12, deadline=None)
+TestMachine.settings = settings(max_examples=20, stateful_step_count=14, deadline=None)

@@ -275,7 +275,7 @@ class TestGoingBack:
         with refused(r"Session: branch 'main' has steps 0 to 2, there is no -1\."):
             session.rewind(-1)
         for bad in (1.0, "1", True, None):
-            with refused(rf"Session: t must be a whole number of steps, got {bad!r}\."):
+            with refused(rf"Session: t must be a whole number, got {bad!r}\."):
                 session.rewind(bad)
         with refused(r"Session: no branch 'river'. There are: main\."):
             session.checkout("river")
