@@ -183,8 +183,7 @@ class Engine(Watched):
             self._restore(error)
             raise
         finally:
-            if grad:
-                _set_grad(True)
+            _set_grad(grad)
             self._working = False
         branch = lane.branch
         if branch.marked is not weights:

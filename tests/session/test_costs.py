@@ -107,3 +107,21 @@ def test_going_somewhere_looks_at_one_row(monkeypatch):
     s.back(10)
     s.forward(10)
     assert s.t == 17
+
+
+@pytest.mark.parametrize("kind", [rl.RNN, rl.LSTM, rl.GRU, rl.GRUv3])
+def test_the_short_way_leaves_modes_alone(kind):
+    """Steps in inference mode, with gradients on and with none, in any order, are the same."""
+    xs = filled(12, 3, dtype=torch.float32)
+    s = Session(kind(3, 4))
+    for number, x in enumerate(xs):
+        mode = (torch.inference_mode, torch.no_grad, torch.enable_grad)[number % 3]
+        with mode():
+            before = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+            s.step(x)
+            assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled()) == before
+    want = s.trace()["h"].tobytes()
+    s.reset()
+    for x in xs:
+        s.step(x)
+    assert s.trace()["h"].tobytes() == want
