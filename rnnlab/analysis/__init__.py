@@ -2,7 +2,7 @@
 
 Every function takes a cell, Recur, Chain, adapted model or `as_cell(model)`, or a Trace, works in
 float64 on the whole carried state, and leaves the model as it was. `rnnlab.plots` draws the
-results.
+results. The long ones tell how far they are and can be stopped: see `rnnlab.analysis.progress`.
 """
 
 from rnnlab.analysis.attribution import Attribution, attribution

@@ -115,7 +115,7 @@ def attribution(
         rule: the points are those of Gauss and Legendre, or the midpoints of equal intervals, for
             which the completeness error falls as points⁻².
         state: the state before the first step; the initial one if left out.
-        progress: a bar, silence or a function that hears the share done; see `Progress`.
+        progress: None, True, False or a function of the share done: see `rnnlab.analysis.progress`.
 
     Returns:
         An `Attribution`. If a value is not finite, `failed` names the first step concerned.

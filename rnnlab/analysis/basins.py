@@ -119,7 +119,7 @@ def basins(
         grid: G, places along each axis.
         steps: the most steps.
         max_period: the longest cycle that is recognised.
-        progress: a bar, silence or a function that hears the share done; see `Progress`.
+        progress: None, True, False or a function of the share done: see `rnnlab.analysis.progress`.
 
     Returns:
         A `Basins`, its attractors by falling share. `failed` counts places that had not settled

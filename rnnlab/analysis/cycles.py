@@ -132,7 +132,7 @@ def cycles(
             `fixed_points`.
         rounds: the most rounds of starts.
         seed: of the starts.
-        progress: a bar, silence or a function that hears the share done; see `Progress`.
+        progress: None, True, False or a function of the share done: see `rnnlab.analysis.progress`.
 
     Returns:
         A `Cycles`; `failed` says what was left open.

@@ -92,7 +92,7 @@ def divergence(
         a: the branch whose Jacobian predicts.
         b: the other one.
         row: the row of a batch.
-        progress: a bar, silence or a function that hears the share done; see `Progress`.
+        progress: None, True, False or a function of the share done: see `rnnlab.analysis.progress`.
 
     Returns:
         A `Divergence`, up to the end of the shorter branch. If a value is not finite, `failed`

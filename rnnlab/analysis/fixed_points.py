@@ -152,7 +152,7 @@ def fixed_points(
             along. What is found farther away is counted in `rejected`.
         rounds: the most rounds of starts.
         seed: of the starts; the model's and the global random state are not used.
-        progress: a bar, silence or a function that hears the share done; see `Progress`.
+        progress: None, True, False or a function of the share done: see `rnnlab.analysis.progress`.
 
     Returns:
         A `FixedPoints`. If the model gives NaN or the search leaves something open, `failed` says

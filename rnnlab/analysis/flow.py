@@ -102,7 +102,7 @@ def flow(
         extent: `((a_min, a_max), (b_min, b_max))`; left out, the bounds of the two units, or the
             range of the PCA's scores and a margin.
         grid: G, places along each axis.
-        progress: a bar, silence or a function that hears the share done; see `Progress`.
+        progress: None, True, False or a function of the share done: see `rnnlab.analysis.progress`.
 
     Returns:
         A `Flow`. Places where the model gives NaN are NaN and counted in `failed`.

@@ -100,7 +100,7 @@ def lyapunov(
         transient: how many of the T steps only turn Q towards its limit; a quarter, at most 200, if
             left out.
         seed: of the first Q, a random orthonormal one.
-        progress: a bar, silence or a function that hears the share done; see `Progress`.
+        progress: None, True, False or a function of the share done: see `rnnlab.analysis.progress`.
 
     Returns:
         A `Lyapunov`. If a state or Jacobian is not finite at some step, `failed` names the step and

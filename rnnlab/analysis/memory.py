@@ -107,7 +107,7 @@ def memory(
         xs: the inputs `(T, I)`, or a Trace, whose initial state is then used too.
         state: the state before the first step; the initial one if left out.
         seed: nothing here is random; accepted like everywhere.
-        progress: a bar, silence or a function that hears the share done; see `Progress`.
+        progress: None, True, False or a function of the share done: see `rnnlab.analysis.progress`.
 
     Returns:
         A `Memory`. If a state or derivative is not finite at some step, `failed` names it, and

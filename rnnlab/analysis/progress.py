@@ -1,4 +1,21 @@
-"""How a long analysis says how far it is, and how it is stopped from outside."""
+"""How a long analysis says how far it is, and how it is stopped from outside.
+
+Every long analysis takes `progress`:
+
+- None: a tqdm bar once it has taken two seconds; True: a bar from the start; False: silence.
+- A function: called with the share done, 0.0 to 1.0, at the start, after every piece of the work
+  and at the end, in the thread that computes. What it raises stops the analysis and reaches the
+  caller; the model is left as it was.
+
+Example:
+    >>> import numpy as np, rnnlab as rl
+    >>> class Enough(Exception): pass
+    >>> def stop(share):
+    ...     if share > 0.5: raise Enough
+    >>> try: rl.analysis.lyapunov(rl.RNN(1, 2), np.zeros((100, 1)), progress=stop)
+    ... except Enough: print("stopped")
+    stopped
+"""
 
 from __future__ import annotations
 
@@ -8,22 +25,7 @@ from typing import Any
 from rnnlab.errors import RnnlabError
 
 Progress = bool | Callable[[float], object] | None
-"""What every long analysis takes as `progress`.
-
-- None: a tqdm bar once it has taken two seconds; True: a bar from the start; False: silence.
-- A function: called with the share done, 0.0 to 1.0, at the start, after every piece of the work
-  and at the end, in the thread that computes. What it raises stops the analysis and reaches the
-  caller; the model is left as it was.
-
-Example:
-    >>> import numpy as np, torch, rnnlab as rl
-    >>> class Enough(Exception): pass
-    >>> def stop(share):
-    ...     if share > 0.5: raise Enough
-    >>> try: rl.analysis.lyapunov(rl.RNN(1, 2), np.zeros((100, 1)), progress=stop)
-    ... except Enough: print("stopped")
-    stopped
-"""
+"""See the module."""
 
 DELAY = 2.0
 """Seconds until a bar appears that was not asked for."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnlab.errors import RnnlabError
 from rnnlab.plots.theme import (
     DASHES,
     DIVERGING,
@@ -31,7 +32,7 @@ def attribution(result: Any, *, labels: Any = None, theme: Theme = "light") -> g
         theme: "light" or "dark".
 
     Raises:
-        RnnlabError: another theme.
+        RnnlabError: another theme, or labels that are not one per step.
 
     Example:
         >>> import torch, rnnlab as rl
@@ -41,13 +42,17 @@ def attribution(result: Any, *, labels: Any = None, theme: Theme = "light") -> g
         'log₁₀ of the norm'
     """
     t, features = result.values.shape
+    if labels is not None and len(labels) != t:
+        raise RnnlabError(
+            f"plots.attribution: {len(labels)} labels for {t} steps; one is for each."
+        )
     names = {"gradient": "Gradient", "integrated": "Integrated gradients"}
     title = f"{names.get(result.method, 'Input × gradient')} of {result.target}"
     title += f" = {result.output:.4g} at step {result.at}"
     fig = panels(theme, title, result, rows=2, shared_xaxes=True, vertical_spacing=0.08)
     steps = np.arange(1, t + 1)
     most = np.nanmax(np.abs(result.values), initial=0.0) or 1.0
-    few = t * features <= 120
+    few = t <= 16 and features <= 8  # else the numbers in the cells cannot be read
     fig.add_heatmap(
         x=steps,
         y=np.arange(features),
@@ -55,7 +60,9 @@ def attribution(result: Any, *, labels: Any = None, theme: Theme = "light") -> g
         zmin=-most,
         zmax=most,
         colorscale=DIVERGING[theme],
-        texttemplate="%{z:.1g}" if few else None,
+        texttemplate="%{z:.2g}" if few else None,
+        xgap=1 if few else 0,
+        ygap=1,
         colorbar={"title": {"text": "value"}, "len": 0.5, "y": 0.78},
         hovertemplate="step %{x}, feature %{y}: %{z:.4g}<extra></extra>",
         row=1,
@@ -70,7 +77,10 @@ def attribution(result: Any, *, labels: Any = None, theme: Theme = "light") -> g
         row=2,
         col=1,
     )
-    fig.update_yaxes(title_text="feature", row=1, col=1)
+    fig.update_xaxes(showgrid=False, zeroline=False, row=1, col=1)
+    fig.update_xaxes(zeroline=False, row=2, col=1)
+    whole = {"tickmode": "linear", "dtick": 1} if features <= 12 else {"tickformat": "d"}
+    fig.update_yaxes(title_text="feature", showgrid=False, zeroline=False, **whole, row=1, col=1)
     fig.update_yaxes(title_text="log₁₀ of the norm", row=2, col=1)
     fig.update_xaxes(title_text="step", row=2, col=1)
     if labels is not None:
@@ -120,7 +130,7 @@ def memory(result: Any, *, theme: Theme = "light") -> go.Figure:
             y=result.log_lag[0] / _LN10 - 2,
             line=guide,
             annotation_text="1 % of the mean at k = 0",
-            annotation_position="bottom left",
+            annotation_position="top right",
         )
         if result.horizon_reached:
             fig.add_vline(x=result.horizon, line=guide, annotation_text="1 % horizon")
@@ -165,6 +175,7 @@ def waterfall(result: Any, *, most: int = 40, theme: Theme = "light") -> go.Figu
     fig = panels(theme, title, result)
     palette = colors(theme)
     few = len(values) <= 20
+    told = 0.01 * max(np.nanmax(np.abs(values)), abs(result.value))
     fig.add_waterfall(
         x=[*names, "value"],
         y=[*values, result.value],
@@ -173,9 +184,12 @@ def waterfall(result: Any, *, most: int = 40, theme: Theme = "light") -> go.Figu
         decreasing={"marker": {"color": palette[1]}},
         totals={"marker": {"color": faint(theme)}},
         connector={"line": {"color": faint(theme), "width": 1}},
-        text=[f"{v:+.2g}" for v in values] + [f"{result.value:.3g}"] if few else None,
+        text=[f"{v:+.2g}" if abs(v) >= told else "" for v in values] + [f"{result.value:.3g}"]
+        if few
+        else None,
         textposition="outside",
-        textfont={"color": ink(theme)},
+        constraintext="none",
+        textfont={"color": ink(theme), "size": 11},
         showlegend=False,
     )
     fig.update_xaxes(title_text="written in step", type="category")

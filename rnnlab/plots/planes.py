@@ -124,6 +124,7 @@ def basins(result: Any, *, theme: Theme = "light") -> go.Figure:
         y=places[inside, 1],
         mode="markers+text",
         marker={"symbol": "circle", "size": 9, "color": ink(theme)},
+        cliponaxis=False,
         name="attractor (projected)",
         text=[str(k) for k in inside],
         textposition=["bottom center" if y > 0 else "top center" for y in places[inside, 1]],
@@ -173,8 +174,8 @@ def pca(
             "plots.pca: two axes are needed; analysis.pca(…, components=2) keeps two."
         )
     fig = panels(theme, f"{', '.join(result.names)} · fitted to {result.fitted}", result)
-    paths: dict[str, np.ndarray] = {"run": _with_initial(result)}
-    paths |= {name: result.place(states) for name, states in (others or {}).items()}
+    paths: dict[str, np.ndarray] = {"run": _joined(result.initial, result.scores)}
+    paths |= {name: _path(result, states) for name, states in (others or {}).items()}
     for i, (name, path) in enumerate(paths.items()):
         rows = path[:, None] if path.ndim == 2 else path[:, :6]
         for r in range(rows.shape[1]):
@@ -208,11 +209,17 @@ def pca(
     return fig
 
 
-def _with_initial(result: Any) -> np.ndarray:
-    if result.initial is None:
-        return result.scores
-    first = np.broadcast_to(result.initial, result.scores.shape[1:])
-    return np.concatenate([first[None], result.scores])
+def _path(result: Any, states: Any) -> np.ndarray:
+    """Another run on the stored axes, from the state before its first step on if it has one."""
+    before = getattr(states, "initial", {})
+    known = all(name in before for name in result.names)
+    return _joined(result.place(before) if known else None, result.place(states))
+
+
+def _joined(initial: np.ndarray | None, scores: np.ndarray) -> np.ndarray:
+    if initial is None:
+        return scores
+    return np.concatenate([np.broadcast_to(initial, scores.shape[1:])[None], scores])
 
 
 def _label(fig: go.Figure, plane: Any) -> None:
@@ -287,6 +294,7 @@ def _overlay(fig: go.Figure, plane: Any, points: Any, theme: Theme) -> None:
             },
             name=f"{name} fixed point (dotted ring: off the plane)",
             showlegend=bool(len(rows)),
+            cliponaxis=False,
             text=[f"point {k}: {points.kinds[k]}, {off[k]:.3g} off the plane" for k in rows],
             hoverinfo="text",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,9 @@ def fixed_points(result: Any, *, units: Any = None, theme: Theme = "light") -> g
     """
     sums = {True: "index sum +1", False: "INCOMPLETE by the index sum", None: "no index check"}
     count = len(result.points)
-    title = f"{count} fixed point{'s' * (count != 1)} · {sums[result.complete]}"
+    each = ", ".join(f"{number} {kind}" for kind, number in Counter(result.kinds).items())
+    title = f"{count} fixed point{'s' * (count != 1)}{': ' * bool(count)}{each}"
+    title += f" · {sums[result.complete]}"
     columns = {"columns": 2, "subplot_titles": ("states", "eigenvalues")}
     fig = panels(theme, title, result, **columns)
     place, labels = _axes(result, np.concatenate([result.points, result.samples]), units)

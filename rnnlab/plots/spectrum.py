@@ -60,7 +60,7 @@ def jacobian(result: Any, *, theme: Theme = "light") -> go.Figure:
                 col=column,
             )
     fig.update_xaxes(title_text="mode", row=1, col=2)
-    fig.update_yaxes(title_text="|τ| in steps", type="log", row=1, col=2)
+    fig.update_yaxes(title_text="|τ| in steps", type="log", dtick="D2", row=1, col=2)
     return fig
 
 

@@ -98,6 +98,19 @@ def test_nan_says_so():
     assert np.isnan(found.eigenvalues).all()
 
 
+def test_a_singular_one_is_no_failure():
+    found = jacobian(rnn(np.diag([0.5, 0.0]), "identity"))
+    assert found.eigenvalues.tolist() == [0.5, 0.0]
+    assert found.time_constants.tolist() == [pytest.approx(1 / np.log(2)), 0.0]
+    assert found.failed == ()
+
+
+def test_a_complex_input_is_refused():
+    with pytest.raises(rl.RnnlabError) as error:
+        jacobian(rnn(np.eye(2)), x=np.array([1j]))
+    assert str(error.value) == "jacobian: x must be real, got ndarray array([0.+1.j])."
+
+
 def test_tokens_have_no_input_jacobian():
     class Embedded(torch.nn.Module):
         def __init__(self):

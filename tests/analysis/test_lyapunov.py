@@ -84,7 +84,7 @@ def test_the_sum_is_the_mean_log_determinant(kind):
 
 def test_logistic_map():
     model = rl.Recur(lambda h, x: (4 * h * (1 - h), h), torch.tensor(0.3, dtype=F64))
-    found = lyapunov(model, np.zeros(4000))
+    found = lyapunov(model, np.zeros(2000))
     assert found.exponents[0] == pytest.approx(np.log(2), abs=5e-3)
     assert found.standard_error[0] < 0.02
     assert found.dimension == 1.0
@@ -96,7 +96,7 @@ def test_henon_map():
         return (1 - 1.4 * a**2 + b, 0.3 * a), a
 
     start = (torch.tensor(0.1, dtype=F64), torch.tensor(0.1, dtype=F64))
-    found = lyapunov(rl.Recur(henon, start), np.zeros(3000))
+    found = lyapunov(rl.Recur(henon, start), np.zeros(1500))
     assert found.exponents.sum() == pytest.approx(np.log(0.3), abs=1e-12)
     assert found.exponents[0] == pytest.approx(0.419, abs=0.02)
     assert found.dimension == pytest.approx(1 + found.exponents[0] / -found.exponents[1])
@@ -186,7 +186,11 @@ def test_nothing_left():
     model = rl.Recur(lambda h, x: (h * float("nan"), h), torch.ones(1))
     found = lyapunov(model, np.zeros((9, 1)))
     assert np.isnan(found.exponents).all()
+    assert np.isnan(found.dimension)
+    assert found.steps == 0
+    assert found.running.shape == (0, 1)
     assert "there are no exponents" in found.failed[-1]
+    assert len(found.to_pandas()) == 1
 
 
 @pytest.mark.parametrize(

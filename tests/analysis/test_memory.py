@@ -87,6 +87,12 @@ def test_a_long_sequence_is_averaged_from_64_steps():
     assert found.e_folding == pytest.approx(-1 / np.log(0.9), rel=1e-6)
 
 
+def test_an_input_that_never_enters():
+    found = memory(rl.Recur(lambda h, x: (0.5 * h, h), torch.zeros(1, dtype=F64)), np.ones((9, 1)))
+    assert (found.horizon, found.horizon_reached, found.e_folding) == (0, True, 0.0)
+    assert repr(found) == "Memory(9 steps: 1 % horizon 0 steps, e-folding time 0 steps)"
+
+
 def test_nan_on_the_way():
     xs = np.ones((20, 1))
     xs[15] = np.nan

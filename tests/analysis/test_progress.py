@@ -36,8 +36,12 @@ def test_every_long_function_takes_it():
         assert default is None, name
 
 
+class StoppedError(RuntimeError):
+    """Even of a kind that the evaluation itself catches from torch."""
+
+
 @pytest.mark.parametrize("name", LONG)
-def test_a_function_hears_the_share(name):
+def test_a_function_hears_the_share_and_stops_the_work(name):
     heard = []
     prepared(name, model())(progress=heard.append)
     assert heard[0] == 0.0
@@ -45,16 +49,6 @@ def test_a_function_hears_the_share(name):
     assert heard == sorted(heard)
     # a search has few rounds, but many places to stop at
     assert len(heard) > (20 if name in ("fixed_points", "cycles", "basins") else 2)
-
-
-class StoppedError(RuntimeError):
-    """Even of a kind that the evaluation itself catches from torch."""
-
-
-@pytest.mark.parametrize("name", LONG)
-def test_what_it_raises_stops_the_work_and_passes(name):
-    heard = []
-    prepared(name, model())(progress=heard.append)
     for when in sorted({1, len(heard) // 2}):
         net, count = model(), 0
         call = prepared(name, net)

@@ -83,22 +83,18 @@ def global_state():
 
 @cache
 def result_of(name):
+    """Of one model, for all tests; what they call themselves is compared with it."""
     return CALLS[name](model())
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_untouched(name):
-    net = model()
+def test_untouched_and_the_same_for_the_same_seed(name):
+    one, net = result_of(name), model()
     before, world = marks(net), global_state()
-    result = CALLS[name](net)
+    two = CALLS[name](net)
     assert same(before, marks(net))
     assert same(world, global_state())
-    assert type(result).__name__.lower() == name.replace("_", "")
-
-
-@pytest.mark.parametrize("name", CALLS)
-def test_the_same_for_the_same_seed(name):
-    one, two = result_of(name), CALLS[name](model())
+    assert type(two).__name__.lower() == name.replace("_", "")
     assert repr(one) == repr(two)
     for field in one.axes:
         a, b = getattr(one, field), getattr(two, field)

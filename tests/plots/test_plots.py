@@ -199,6 +199,37 @@ def test_others_on_the_same_axes(results):
     np.testing.assert_allclose(fig.data[2].x, moved[:, 0], atol=1e-12)
 
 
+def test_another_run_begins_where_it_began(results):
+    """Both paths from the state before the first step, not one from the state after it."""
+    session = rl.Session(varied(rl.LSTM(2, 4, dtype=F64)))
+    session.run(torch.as_tensor(inputs(12, 2)))
+    found = results["pca"]
+    fig = plots.pca(found, others={"again": session.trace()})
+    np.testing.assert_allclose(fig.data[2].x, fig.data[0].x, atol=1e-9)
+    assert len(fig.data[2].x) == 13
+
+
+def test_labels_are_one_for_each_step(results):
+    found = results["attribution"]
+    fig = plots.attribution(found, labels=list("abcdefghijkl"))
+    assert fig.layout.xaxis2.ticktext == tuple("abcdefghijkl")
+    with pytest.raises(rl.RnnlabError) as error:
+        plots.attribution(found, labels=["a", "b"])
+    assert str(error.value) == "plots.attribution: 2 labels for 12 steps; one is for each."
+
+
+def test_only_what_counts_is_labelled(results):
+    bars = plots.waterfall(results["waterfall"]).data[0]
+    most = np.abs(bars.y).max()
+    for text, value in zip(bars.text, bars.y, strict=True):
+        assert bool(text) == (abs(value) >= 0.01 * most)
+
+
+def test_the_title_counts_the_kinds(results):
+    title = plots.fixed_points(results["fixed_points"]).layout.title.text
+    assert title == "27 fixed points: 8 stable, 19 unstable · index sum +1"
+
+
 def test_memory_is_on_an_absolute_log_scale():
     leak = rl.Recur(lambda h, x: (1e-9 * h + x, h), torch.zeros(1, dtype=F64))
     fig = plots.memory(analysis.memory(leak, np.ones((50, 1))))
