@@ -79,8 +79,9 @@ def attribution(result: Any, *, labels: Any = None, theme: Theme = "light") -> g
     )
     fig.update_xaxes(showgrid=False, zeroline=False, row=1, col=1)
     fig.update_xaxes(zeroline=False, row=2, col=1)
-    whole = {"tickmode": "linear", "dtick": 1} if features <= 12 else {"tickformat": "d"}
-    fig.update_yaxes(title_text="feature", showgrid=False, zeroline=False, **whole, row=1, col=1)
+    feature: dict[str, Any] = {"title_text": "feature", "showgrid": False, "zeroline": False}
+    feature |= {"tickmode": "linear", "dtick": 1} if features <= 12 else {"tickformat": "d"}
+    fig.update_yaxes(**feature, row=1, col=1)
     fig.update_yaxes(title_text="log₁₀ of the norm", row=2, col=1)
     fig.update_xaxes(title_text="step", row=2, col=1)
     if labels is not None:
