@@ -62,7 +62,10 @@ def _mark(cell: Any) -> Any:
     """What changes when the optimiser takes a step, or when a gradient arrives."""
     if _compiling():
         return None
-    for weight in getattr(cell, "_parameters", _NOTHING).values():
+    own = getattr(cell, "_parameters", _NOTHING)
+    if not own and isinstance(cell, nn.Module):  # they are further inside
+        own = dict(cell.named_parameters())
+    for weight in own.values():
         if weight is not None and weight.requires_grad and weight.is_leaf:
             if weight.is_inference():  # these count no changes, and take part in no graph
                 return None

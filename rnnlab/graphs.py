@@ -208,6 +208,12 @@ def _put(recur: Recur, static: State, lead: torch.Size) -> None:
                 f"{recur!r}: state {name} is {describe(value)}; the graph was captured for "
                 f"{tuple(target.shape)}. Call reset(model), or graphed(model, x) for this state."
             )
+        if (value.dtype, value.device) != (target.dtype, target.device):
+            raise RnnlabError(
+                f"{recur!r}: state {name} is {value.dtype} on {value.device}; the graph was "
+                f"captured for {target.dtype} on {target.device}. Convert the state, or call "
+                "reset(model)."
+            )
         target.copy_(value)
 
 
@@ -221,6 +227,6 @@ def _captured(device: torch.device, step: Callable[[], None]) -> Callable[[], No
                 step()
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=stream):  # torch's own stream is on one GPU for good
             step()
     return graph.replay

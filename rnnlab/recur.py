@@ -184,7 +184,8 @@ class Recur(nn.Module):
         if state is AT_INIT:
             return self.init
         if _wants_gradient():
-            slots["_carried"].taken(self, slots["_modules"].get("cell"), state)
+            cell = slots["_modules"].get("cell") or slots.get("cell")
+            slots["_carried"].taken(self, cell, state)
         return state
 
     @state.setter
@@ -239,7 +240,7 @@ class Recur(nn.Module):
         slots["_state"] = state
         slots["_lead"] = lead
         if _wants_gradient():
-            slots["_carried"].left(slots["_modules"].get("cell"))
+            slots["_carried"].left(slots["_modules"].get("cell") or slots.get("cell"))
 
     def _refuse_batch(self, before: Any, now: Any) -> None:
         for was, shape in zip(before, now, strict=False):
@@ -378,6 +379,11 @@ def load_states(model: Any, s: Mapping[str, Any]) -> None:
         >>> m.state
         tensor([0.1000, 0.2000, 0.3000])
     """
+    if not isinstance(s, Mapping):
+        raise RnnlabError(
+            f"load_states: the states must be a dictionary, as states(model) gives it; got "
+            f"{describe(s)}."
+        )
     known = states(model)
     missing = [name for name in known if name not in s]
     unknown = [name for name in s if name not in known]

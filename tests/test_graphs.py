@@ -132,6 +132,9 @@ def test_no_gradient_and_no_change_on_refusal():
     m[1].state = filled(7, H)
     with pytest.raises(RnnlabError, match="Call reset"):
         g(filled(B, I))
+    m[1].state = filled(B, H).float()
+    with pytest.raises(RnnlabError, match=r"is torch\.float32 on cpu; the graph was captured for"):
+        g(filled(B, I))
     assert rl.states(m)["0.h"] is before["0.h"]
 
 

@@ -265,6 +265,12 @@ class TestLoading:
         assert all(after[name] is before[name] for name in before)
         assert "batch of 5" in refusal(m, filled(2, I))
 
+    @pytest.mark.parametrize(("s", "text"), [(None, "None"), ([1.0], "a list of 1")])
+    def test_what_is_no_dictionary(self, s, text):
+        assert refusal(load_states, make(rl.GRU), s) == (
+            f"load_states: the states must be a dictionary, as states(model) gives it; got {text}."
+        )
+
     def test_a_model_without_states(self):
         load_states(nn.Linear(2, 2), {})
         assert refusal(load_states, nn.Linear(2, 2), {"h": 1}) == (

@@ -146,6 +146,28 @@ class TestForgotten:
         epochs(make(kind), way, optimise=False, between=between)
         epochs(make(kind), way, optimise=False, retain=True)  # twice on purpose
 
+    @pytest.mark.parametrize("optimise", [True, False])
+    def test_of_an_adapted_module_and_of_a_cell_of_another_library(self, optimise):
+        class Decay(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.map, self.hidden_size = nn.Linear(I, H, dtype=F64), H
+
+            def forward(self, x, state):
+                return torch.tanh(state + self.map(x))
+
+        start = torch.zeros(H, dtype=F64)
+        inside = rl.adapt(nn.Sequential(nn.LSTM(I, H, dtype=F64)))
+        foreign = rl.adapt(Decay(), init=start)
+        for m, way in (
+            (inside, lambda m, xs: m(xs)[0]),
+            (foreign, lambda m, xs: torch.stack([m(x) for x in xs])),
+        ):
+            with pytest.raises(RnnlabError, match="Call detach"):
+                epochs(m, way, optimise=optimise)
+            reset(m)
+            epochs(m, way, optimise=optimise, between=detach)
+
     def test_in_a_chain_the_layer_is_named(self):
         m = Chain(rl.LSTM(I, H, dtype=F64), Dense(H, H, dtype=F64), rl.GRU(H, H, dtype=F64))
         with pytest.raises(RnnlabError, match=r"^Recur\(GRUCell\(4, 4\)\): backpropagation"):

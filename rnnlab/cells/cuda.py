@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -37,7 +37,7 @@ def second_bias(bias: Tensor | None) -> Tensor | None:
     return _zero(bias.shape[0], bias.dtype, bias.device)
 
 
-@lru_cache(maxsize=64)
+@cache  # never let go: a CUDA graph may have its address
 def _zero(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     with torch.inference_mode(False):
         return torch.zeros(size, dtype=dtype, device=device)

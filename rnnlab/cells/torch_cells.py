@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +62,16 @@ class _TorchCell(Cell):
         return linear(x, self.weight_ih, bias)
 
     has_kernel = True
+
+    def _run(self, fused: Any, state: Any, xs: Tensor) -> Any:
+        """One of torch's sequence kernels on these weights."""
+        if not xs.is_cuda:
+            return fused(xs, state, *self._flat())
+        # one of several layers lies inside its owner's buffer, which stays as it is: cuDNN copies
+        # its weights at every call, and warns
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "RNN module weights are not part of single")
+            return fused(xs, state, *self._flat())
 
     def _flat(self) -> tuple[list[Tensor], bool, int, float, bool, bool, bool]:
         """What torch's sequence kernels take after the input and the state."""
@@ -138,7 +149,7 @@ class TorchRNNCell(_TorchCell, AdditiveCell):
     def kernel(self, state: Tensor, xs: Tensor) -> tuple[Tensor, Tensor]:
         h = for_kernel(state, xs.shape[1])
         fused = torch.rnn_tanh if self.activation == "tanh" else torch.rnn_relu
-        ys, h = fused(xs, h, *self._flat())
+        ys, h = self._run(fused, h, xs)
         return h[0], ys
 
     def describe_arguments(self) -> list[str]:
@@ -200,7 +211,7 @@ class TorchGRUCell(_TorchCell, AdditiveCell):
 
     def kernel(self, state: Tensor, xs: Tensor) -> tuple[Tensor, Tensor]:
         h = for_kernel(state, xs.shape[1])
-        ys, h = torch.gru(xs, h, *self._flat())
+        ys, h = self._run(torch.gru, h, xs)
         return h[0], ys
 
 
@@ -262,7 +273,7 @@ class TorchLSTMCell(_TorchCell, AdditiveCell):
 
     def kernel(self, state: LSTMState, xs: Tensor) -> tuple[LSTMState, Tensor]:
         h, c = for_kernel(state[0], xs.shape[1]), for_kernel(state[1], xs.shape[1])
-        ys, h, c = torch.lstm(xs, (h, c), *self._flat())
+        ys, h, c = self._run(torch.lstm, (h, c), xs)
         return (h[0], c[0]), ys
 
 
@@ -330,7 +341,7 @@ class TorchProjectedLSTMCell(_TorchCell):
         h, c = for_kernel(state[0], xs.shape[1]), for_kernel(state[1], xs.shape[1])
         with warnings.catch_warnings():  # that it is slower than without a projection
             warnings.filterwarnings("ignore", "LSTM with projections is not supported with oneDNN")
-            ys, h, c = torch.lstm(xs, (h, c), *self._flat())
+            ys, h, c = self._run(torch.lstm, (h, c), xs)
         return (h[0], c[0]), ys
 
     def _flat(self) -> tuple[list[Tensor], bool, int, float, bool, bool, bool]:

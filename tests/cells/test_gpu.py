@@ -5,6 +5,7 @@ import io
 
 import pytest
 import torch
+from torch import nn
 
 import rnnlab as rl
 from rnnlab import Recur, RnnlabError, unroll
@@ -133,6 +134,22 @@ def test_a_graph_from_before_the_buffer_can_still_be_gone_through(kind):
     m.cuda()
     ys = torch.cat([loop(m, xs[:T].cuda()), unroll(m, xs[T:].cuda())])
     close([slope.cpu() for slope in gradients(weighted(ys.cpu()), m)], want)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_adapted_layers_leave_the_buffer_of_their_owner(kind, layers):
+    """No warning (the tests make one an error), neither here nor when the owner goes on."""
+    theirs = kind(I, H, num_layers=layers, dtype=F64).cuda()
+    m, xs = rl.adapt(theirs), filled(T, B, I).cuda()
+    want = theirs(xs)[0]
+    slopes = gradients(weighted(want.cpu()), theirs)
+    for way in (unroll, loop):
+        rl.reset(m)
+        ys = way(m, xs)
+        close(ys, want)
+        close(gradients(weighted(ys.cpu()), theirs), slopes)
+    close(theirs(xs)[0], want, 0)
 
 
 @FUSED
