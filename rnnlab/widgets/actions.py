@@ -140,8 +140,7 @@ def branch(explorer: Explorer, message: Message) -> None:
 
 def keep(explorer: Explorer, _: Message) -> None:
     """The page can put the still into the notebook by itself."""
-    if explorer._still is not None:
-        explorer._still.kept_by_page = True
+    explorer._kept_by_page = True
 
 
 def save(explorer: Explorer, _: Message) -> None:

@@ -93,6 +93,7 @@ class Explorer(anywidget.AnyWidget):
     # what lasts without a kernel
 
     _still: Still | None = None
+    _kept_by_page = False
 
     def _ipython_display_(self) -> None:
         """Show the live view, and beneath it the picture that a saved notebook keeps."""

@@ -38,9 +38,15 @@ PARTS = (
 
 
 def module(parts: Sequence[str] = PARTS) -> str:
-    """One self-contained ES module from several files: their imports of each other are dropped."""
+    """One self-contained ES module from several files: their imports of each other are dropped.
+
+    So are lines of comment: the module is sent with every explorer.
+    """
     texts = [(STATIC / name).read_text(encoding="utf-8") for name in parts]
-    return "\n".join(re.sub(r"^import .*?;\n", "", text, flags=re.MULTILINE) for text in texts)
+    return "\n".join(_DROPPED.sub("", text) for text in texts)
+
+
+_DROPPED = re.compile(r"^import .*?;\n|^ *//.*\n|^ */\*\*(?s:.*?)\*/\n|^\n", re.MULTILINE)
 
 
 def style() -> str:

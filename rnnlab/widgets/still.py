@@ -44,16 +44,12 @@ class Still:
     no longer knows to which cell it belongs, and drops the picture. So where the page can reach its
     own document (JupyterLab, Notebook 7) it says so, is sent the picture as a message, and puts it
     beneath its view itself. Elsewhere a page that was loaded anew keeps the picture that it has.
-
-    Attributes:
-        kept_by_page: whether the page puts the pictures into the document.
     """
 
     _numbers = itertools.count(1)
 
     def __init__(self, explorer: Explorer) -> None:
         self._explorer = explorer
-        self.kept_by_page = False
         self._shown: list[str] = []
         self._drawn: str | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -90,8 +86,8 @@ class Still:
         if text == self._drawn:
             return
         self._drawn = text
-        if self.kept_by_page:
-            explorer: Any = self._explorer
+        explorer: Any = self._explorer
+        if explorer._kept_by_page:
             explorer.send({"kind": "still", "widget": explorer.model_id, "data": self._bundle()})
             return
         for identity in self._shown:

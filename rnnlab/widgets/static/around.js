@@ -3,11 +3,14 @@
 
 const ENDED = ["restarting", "autorestarting", "terminating", "dead"];
 
-/** Call `ended` when the kernel is gone, `back` when it may be there again; how to stop. */
-export function watchKernel(model, { ended, back }) {
+/**
+ * Call `ended` when the kernel is gone, and with it what the view belongs to; `cut` when it cannot
+ * be reached, `back` when that may have changed. How to stop.
+ */
+export function watchKernel(model, { ended, cut, back }) {
   const kernel = model.widget_manager?.kernel;
   const onStatus = (_, status) => { if (ENDED.includes(status)) ended(); };
-  const onConnection = (_, status) => (status === "connected" ? back() : ended());
+  const onConnection = (_, status) => (status === "connected" ? back() : cut());
   // a manager that knows no kernel still tells its models when their wire is cut
   model.on("comm_live_update", back);
   kernel?.statusChanged?.connect(onStatus);

@@ -7,6 +7,7 @@ import { Tiles } from "./tiles.js";
 
 const LOST = "Disconnected: the kernel was restarted, or has ended. What you see is the last that "
   + "it sent; run the cell again to have it live.";
+const CUT = "Disconnected: the server does not answer. The view goes on when it is back.";
 const BUSY = "The kernel is busy with something else: it answers when that has ended.";
 const PATIENCE = 20000;
 
@@ -19,6 +20,7 @@ export class Link {
     this.plane = null;
     this.inspected = null;
     this.lost = null;
+    this.ended = false;
     this.views = new Set();
     this.waiting = new Map();
     this.asked = -1000;
@@ -35,8 +37,9 @@ export class Link {
     const listen = (message, buffers) => this.hear(message, buffers);
     model.on("msg:custom", listen);
     const release = watchKernel(model, {
-      ended: () => { this.lost = LOST; this.changed(); },
-      back: () => this.send("snapshot"),
+      ended: () => { this.ended = true; this.say(LOST); },
+      cut: () => this.say(this.ended ? LOST : CUT),
+      back: () => { if (!this.ended) this.send("snapshot"); },
     });
     this.ask();
     // where the page can put the still into the document itself, it does: also after a reload
@@ -49,6 +52,12 @@ export class Link {
     };
   }
 
+  /** Say why nothing comes from the kernel. */
+  say(why) {
+    this.lost = why;
+    this.changed();
+  }
+
   changed() {
     this.views.forEach((view) => view());
   }
@@ -58,8 +67,7 @@ export class Link {
     const id = this.next++;
     const miss = () => {
       this.settle(id);
-      this.lost = kernelIsBusy(this.model) ? BUSY : LOST;
-      this.changed();
+      this.say(kernelIsBusy(this.model) ? BUSY : LOST);
     };
     this.waiting.set(id, setTimeout(miss, PATIENCE));
     try {

@@ -47,10 +47,36 @@ export class Store {
     return true;
   }
 
-  /** Ask for what a window (as `layout` gives it) shows and is not held, and for single rows. */
-  want(at, level, steps) {
+  /**
+   * Ask for what a window (as `layout` gives it) shows and is not held, and for single rows; with
+   * `path`, bit by bit for the rows before those held too, as far back as a path is drawn.
+   */
+  want(at, level, steps, path = false) {
     const { first, last, rows } = at;
-    this.tiles.want({ first, last, level, rows, have: this.first, steps });
+    if (path) this.reachBack();
+    const behind = path && this.first > 0 && this.count < Store.PATH ? this.first - 1 : 0;
+    this.tiles.want({ first, last, level, rows, have: this.first, steps, behind });
+  }
+
+  /** Put rows that came as tiles before those held, where they meet. */
+  reachBack() {
+    for (let tile; this.first > 1 && this.count < Store.PATH;) {
+      tile = this.tiles.find(0, this.first - 1);
+      if (!tile || tile.width !== this.width) return;
+      this.prepend(tile.lows.subarray(0, (this.first - tile.start) * this.width));
+    }
+    if (this.first === 1) this.prepend(this.initial);
+  }
+
+  prepend(rows) {
+    const held = this.data.subarray(0, this.count * this.width);
+    const grown = new Float32Array(Math.max(rows.length + held.length, this.data.length));
+    grown.set(rows);
+    grown.set(held, rows.length);
+    this.data = grown;
+    this.first -= rows.length / this.width;
+    this.count += rows.length / this.width;
+    if (this.most) widen(this.most, rows, rows.length, this.width);
   }
 
   covers(row) {
@@ -107,6 +133,7 @@ function widen(most, rows, length, width) {
 }
 
 Store.CAPACITY = 8192;
+Store.PATH = 4096; // rows of a path, at the most
 
 /** A view of one buffer of a message as float32 numbers, whatever its alignment. */
 export function floats(buffers, number = 0) {

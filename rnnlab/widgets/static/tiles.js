@@ -49,9 +49,10 @@ export class Tiles {
    * What a view of the rows first … last needs, `rows` being all there are and those from `have`
    * on being held elsewhere: a tile of everything, to have something to draw; the tiles of the
    * view; their neighbours. Only the newest call counts: of the last one's wishes those that were
-   * not sent yet are forgotten. `steps` are single rows that are wanted too.
+   * not sent yet are forgotten. `steps` are single rows that are wanted too, and last of all the
+   * row `behind`, if it is not 0.
    */
-  want({ first, last, level, rows, have, steps = [] }) {
+  want({ first, last, level, rows, have, steps = [], behind = 0 }) {
     const wishes = [];
     const wish = (at, index, begin = 0, end = rows) => {
       const start = 1 + index * spanOf(at);
@@ -75,6 +76,7 @@ export class Tiles {
       wishes.push(...here);
     }
     if (level > 0 || first < have) [from - 1, to + 1].forEach((index) => wish(level, index));
+    if (behind) wish(0, indexOf(0, behind), behind, behind + 1);
     this.wanted = wishes;
     this.pump();
   }

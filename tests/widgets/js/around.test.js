@@ -22,13 +22,14 @@ function host() {
 test("a kernel that ends, and a wire that is cut, are heard of without a click", () => {
   const { model, kernel, listeners } = host();
   const heard = [];
-  const stop = watchKernel(model, { ended: () => heard.push("ended"), back: () => heard.push("back") });
+  const stop = watchKernel(model, Object.fromEntries(["ended", "cut", "back"]
+    .map((what) => [what, () => heard.push(what)])));
   for (const status of ["busy", "idle", "unknown", "starting"]) kernel.statusChanged.emit(status);
   assert.deepEqual(heard, []);
   kernel.statusChanged.emit("restarting");
   kernel.statusChanged.emit("dead");
   kernel.connectionStatusChanged.emit("connecting");
-  assert.deepEqual(heard, ["ended", "ended", "ended"]);
+  assert.deepEqual(heard, ["ended", "ended", "cut"]);
   kernel.connectionStatusChanged.emit("connected");
   listeners.get("comm_live_update")();
   assert.deepEqual(heard.slice(3), ["back", "back"]);
@@ -41,7 +42,7 @@ test("a kernel that ends, and a wire that is cut, are heard of without a click",
 
 test("a host that lends nothing is no error", () => {
   const model = { on() {}, off() {} };
-  watchKernel(model, { ended() {}, back() {} })();
+  watchKernel(model, { ended() {}, cut() {}, back() {} })();
   assert.equal(kernelIsBusy(model), false);
   assert.equal(cellsOf(model), undefined);
 });

@@ -164,3 +164,27 @@ test("memory is bounded: the tiles longest unused are let go", () => {
   assert.ok(tiles.bytes <= 32e6);
   assert.ok(tiles.find(0, 19 * 256 + 5) && !tiles.find(0, 5));
 });
+
+test("a path reaches back, tile by tile, to the start or as far as it is drawn", () => {
+  const k = kernel(1000);
+  const at = window(950, 1001, 1001);
+  const here = () => { k.store.want(at, 0, [], true); k.answer(); };
+  k.store.want(at, 0, []);
+  assert.equal(k.asked.length, 0, "nobody draws a path");
+  here();
+  k.store.want(at, 0, [], true);
+  assert.deepEqual([places(k.asked)[0], k.store.first], ["0:3", 769]);
+  for (let i = 0; i < 6; i++) here();
+  assert.deepEqual([k.store.first, k.store.count], [0, 1001]);
+  assert.equal(k.store.value(0, 0), 5);
+  for (const step of [1, 256, 257, 900, 901, 1000]) {
+    assert.equal(k.store.value(step, 0), Math.fround(value(step)));
+  }
+  assert.equal(k.store.magnitude(0, 1), 90);
+  const long = kernel(20000);
+  for (let i = 0; i < 40; i++) {
+    long.store.want(window(19950, 20001, 20001), 0, [], true);
+    long.answer();
+  }
+  assert.ok(long.store.count >= Store.PATH && long.store.count < Store.PATH + 256);
+});
