@@ -8,7 +8,7 @@ import torch
 
 pytest.importorskip("tqdm", reason="pip install tqdm runs this")
 from rnnlab.bench import __main__ as bench
-from rnnlab.bench import sections
+from rnnlab.bench import explorer, sections
 from rnnlab.bench.timing import Row, compare
 from rnnlab.cells.registry import CELLS
 
@@ -115,6 +115,41 @@ def test_missed_targets_are_said_and_can_fail_the_run(capsys, monkeypatch):
     assert status == 0
     assert "| this | that | 30.0 | 10.0 | 3.00 | 2.90–3.10 | 0.75 | missed |" in out
     assert run(capsys, "--only", "steps", "--check")[0] == 1
+
+
+def test_a_section_is_in_its_own_unit():
+    rows = [
+        Row("Steps", "a", "b", 5.0, 10.0, 0.5, 0.5, 0.5),
+        Row("Wire", "c", "allowed", 5.0, 10.0, 0.5, 0.5, 0.5, unit="bytes"),
+    ]
+    head = [line for line in bench.table(rows).splitlines() if "theirs" in line]
+    assert [line.split(" | ")[2:4] for line in head] == [
+        ["µs", "theirs, µs"],
+        ["bytes", "theirs, bytes"],
+    ]
+
+
+@pytest.mark.parametrize("gone", ["playwright", "chromium"])
+def test_without_a_browser_the_explorer_is_left_out_and_that_is_said(gone, capsys, monkeypatch):
+    if gone == "chromium":
+        monkeypatch.setattr(explorer, "find_chromium", lambda: None)
+    else:
+        monkeypatch.setattr(explorer.importlib.util, "find_spec", lambda name: None)
+    assert bench.main(["--only", "explorer", "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    assert (
+        f"The explorer is left out: it needs {gone.title() if gone == 'chromium' else gone}" in err
+    )
+    assert "|" not in out
+
+
+def test_the_explorer_is_held_against_a_widget_or_what_is_allowed():
+    paired = explorer._paired("a", "b", [2.0, 9.0, 4.0], [1.0, 3.0, 4.0], 1.3)
+    assert (paired.ratio, paired.ours, paired.theirs) == (2.0, 4.0, 3.0)
+    assert paired.reached is False
+    allowed = explorer._allowed(explorer.BYTES, "a", [50.0, 90.0, 70.0], 100.0)
+    assert (allowed.ratio, allowed.ours, allowed.unit) == (0.7, 70.0, "bytes")
+    assert allowed.reached is True
 
 
 def test_the_two_are_timed_in_turns(monkeypatch):

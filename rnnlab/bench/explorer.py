@@ -188,6 +188,7 @@ def _clicks(pages: Sequence[NotebookPage], rounds: int) -> Iterator[Row]:
         order = list(enumerate(ways))
         for at, (page, script) in order if number % 2 else reversed(order):
             page.page.bring_to_front()
+            page.frame()
             time.sleep(chance.uniform(0.02, 0.06))  # at any moment of a frame
             found[at].append(1000 * page.page.evaluate(script))
     bare, ours, bare_now, ours_now = found
