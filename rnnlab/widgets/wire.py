@@ -16,6 +16,9 @@ from rnnlab.widgets.tiles import Tiles
 FRAME = 0.016
 """Seconds between two messages at the least: one frame of the page."""
 
+MESSAGE_BYTES = 1_000_000
+"""What a message brings at the most: of more news than that, a snapshot is sent."""
+
 SNAPSHOT_ROWS = 4096
 SNAPSHOT_BYTES = 120_000
 """What a snapshot holds at the most: the newest rows. Opening does not grow with the history; what
@@ -95,7 +98,9 @@ class Wire:
         self._cancel()
         lanes = self._lanes()
         start = self._unseen(lanes)
-        if start is None or self._session.length() + 1 - start > SNAPSHOT_ROWS:
+        width = max(1, sum(lane.units for lane in lanes))
+        most = min(SNAPSHOT_ROWS, MESSAGE_BYTES // (4 * width))
+        if start is None or self._session.length() + 1 - start > most:
             self.snapshot()
         else:
             self._ship(lanes, start, whole=False)

@@ -132,3 +132,14 @@ def test_far_from_the_end_the_snapshot_is_as_small(open_page):
     page.press("snapshot")
     assert page.rows[-1]["rows"].nbytes <= wire.SNAPSHOT_BYTES
     assert page.rows[-1]["place"]["t"] == 10
+
+
+def test_much_news_of_wide_rows_is_a_snapshot(open_page):
+    torch.manual_seed(0)
+    page = open_page(lambda: rl.explore(rl.RNN(2, 500), torch.randn(5, 2)))
+    page.press("step")
+    page.explorer.session.run(torch.randn(900, 2), progress=False)
+    assert page.rows[-1]["whole"]
+    assert page.rows[-1]["rows"].nbytes <= wire.SNAPSHOT_BYTES
+    page.explorer.session.run(torch.randn(100, 2), progress=False)
+    assert not page.rows[-1].get("whole")
