@@ -66,24 +66,22 @@ def explore(
         >>> rl.explore(rl.Chain(rl.LSTM(3, 8), rl.Dense(8, 2)))
         Explorer(Session(Chain(Recur(LSTMCell(3, 8)), Dense(8, 2)), step 0 of 0, branch 'main'))
     """
-    card = getattr(model.model if isinstance(model, Session) else model, "card", None)
+    given = isinstance(model, Session)
+    card = getattr(model.model if given else model, "card", None)
+    if vocabulary is None and given:
+        vocabulary = _vocabulary_of(model.encode)
     if card is not None:
         input_names = input_names or card.inputs
         input_range = input_range or card.input_range
-        output_names = output_names or card.outputs
-        decode = decode or card.decode
         vocabulary = vocabulary or card.vocabulary
-    if isinstance(model, Session):
-        session = model
-        vocabulary = vocabulary or _vocabulary_of(session.encode)
-    elif vocabulary is not None:
-        session = Session(model, vocabulary.encode)
-    else:
-        session = Session(model)
+        decode = decode or card.decode
+    session = model if given else Session(model, vocabulary.encode if vocabulary else None)
     outputs = len(output_names or ()) or _output_size(session)
     if vocabulary is not None and outputs == len(vocabulary):
         output_names = output_names or vocabulary.tokens
         decode = decode or "softmax"
+    elif card is not None:
+        output_names = output_names or card.outputs
     if isinstance(decode, str) and decode != "softmax":
         raise RnnlabError(f"explore: decode must be 'softmax' or a function, not {decode!r}.")
     if vocabulary is not None:

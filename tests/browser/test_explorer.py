@@ -151,7 +151,7 @@ def test_keys_work_without_the_mouse(start_here):
 
 def test_errors_are_shown_in_the_view(start_here):
     notebook, explorer = start_here
-    notebook.execute("explorer._feed._rows = explorer._feed._rows[:, :5]")
+    notebook.execute("feed = explorer._inputs.current; feed._read = (0, feed.rows[:, :5])")
     notebook.button("Step", within=explorer).click()
     shown = explorer.get_by_role("alert")
     shown.wait_for()

@@ -93,3 +93,22 @@ def test_a_fork_must_record_what_its_past_records():
     with pytest.raises(RnnlabError, match=r"records x with a number; this step gave shape \(2,\)"):
         session.step(torch.ones(2))
     assert session.branches == ("main",)
+
+
+@pytest.mark.parametrize("name", ["main", "a", "b", "c"])
+def test_labels_and_inputs_of_every_range_of_every_line(name):
+    session = tree()
+    for branch in session.branches:
+        session.checkout(branch)
+        session.step(7, label=branch)
+    whole = list(session.trace(name).labels)
+    for start in range(len(whole) + 1):
+        for stop in range(start, len(whole) + 1):
+            found = [label or "" for label in session.labels(start, stop, name)]
+            assert found == whole[start:stop]
+    fed = [session.fed(t, name) for t in range(1, session.length(name) + 1)]
+    assert fed == [(x,) for x in session.trace(name)["x"].tolist()]
+    with pytest.raises(RnnlabError, match=f"there are steps 1 to {len(whole)} on '{name}', no 0"):
+        session.fed(0, name)
+    with pytest.raises(RnnlabError, match="not 0 to 99"):
+        session.labels(0, 99, name)

@@ -36,6 +36,7 @@ class TokenFeed(Feed):
     ) -> None:
         super().__init__()
         self.vocabulary = vocabulary
+        self._blanks = max(len(token.split()) for token in vocabulary) - 1  # inside of a token
         self.texts = [self._known(text) for text in texts]
         self.tape: tuple[str, ...] = ()
         self._encode = encode
@@ -96,10 +97,14 @@ class TokenFeed(Feed):
     def _known(self, text: str) -> tuple[str, ...]:
         """The tokens of a text, split as the vocabulary does; what is a token stays whole."""
         words = self.vocabulary
-        pieces = [text] if text in words or words.characters else text.split()
-        tokens = [
-            t for piece in pieces for t in ([piece] if piece in words else words.split(piece))
-        ]
+        pieces = [text] if words.characters else text.split()
+        tokens: list[str] = []
+        while pieces:
+            sizes = range(min(len(pieces), self._blanks + 1), 0, -1)
+            starts = ((" ".join(pieces[:size]), size) for size in sizes)
+            token, size = next(((t, n) for t, n in starts if t in words), ("", 1))
+            tokens += [token] if token else words.split(pieces[0])
+            del pieces[:size]
         if not tokens:
             raise RnnlabError("Type at least one token of the vocabulary.")
         for token in tokens:

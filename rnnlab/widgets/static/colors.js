@@ -48,9 +48,12 @@ export function niceLimit(value) {
   return [1, 2, 5, 10].map((m) => m * decade).find((m) => m >= value * 0.999999) ?? 10 * decade;
 }
 
-/** A colour of a table as CSS, and the black or white that can be read on it. */
+const linear = (v) => (v <= 10 ? v / 3294.6 : ((v / 255 + 0.055) / 1.055) ** 2.4);
+
+/** A colour of a table as CSS, and the black or white that is read on it with more contrast. */
 export function swatch(table, index) {
   const [r, g, b] = [0, 8, 16].map((shift) => (table[index] >>> shift) & 255);
-  const light = 0.299 * r + 0.587 * g + 0.114 * b > 140;
-  return { background: `rgb(${r}, ${g}, ${b})`, color: light ? "#111111" : "#ffffff" };
+  // WCAG's relative luminance; black and white stand out alike at √(1.05 · 0.05) − 0.05
+  const luminance = 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+  return { background: `rgb(${r}, ${g}, ${b})`, color: luminance > 0.179 ? "#000000" : "#ffffff" };
 }

@@ -1,6 +1,11 @@
+const FOCUSED = new Set(["button", "canvas", "input", "select", "textarea"]);
+
 /** An element with properties, listeners and children; text is always inserted as text. */
 export function el(tag, properties = {}, listeners = {}, ...children) {
   const node = document.createElement(tag);
+  // what has the focus must itself keep JupyterLab's shortcuts off: on a parent it is too late, for
+  // they are looked up from the focused element upwards
+  if (FOCUSED.has(tag)) node.dataset.lmSuppressShortcuts = "true";
   for (const [name, value] of Object.entries(properties)) {
     if (name in node) node[name] = value;
     else node.setAttribute(name, value);
@@ -15,6 +20,15 @@ export function themeOf(node) {
   const css = getComputedStyle(node.closest(".rnnlab") ?? node).backgroundColor;
   const [r, g, b] = (css.match(/[\d.]+/g) ?? [255, 255, 255]).map(Number);
   return 0.299 * r + 0.587 * g + 0.114 * b < 128 ? "dark" : "light";
+}
+
+/** Let Enter take what is typed in the number and text fields of a node, as leaving them does. */
+export function takeOnEnter(node) {
+  node.addEventListener("keydown", ({ key, target }) => {
+    if (key === "Enter" && target.matches('input[type="number"], input[type="text"]')) {
+      target.dispatchEvent(new Event("change"));
+    }
+  });
 }
 
 /** A number as a field shows it: what float32 tells, no more. */

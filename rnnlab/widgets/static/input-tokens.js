@@ -24,7 +24,7 @@ export function tokensInput(element, model, say) {
   let sent = "";
   const { field, element: combo } = completing("Text to feed", () => model.get("words"), add);
   field.placeholder = "type words, Enter adds them";
-  const choice = el("select", { ariaLabel: "Text" }, {
+  const choice = el("select", { ariaLabel: "New run with" }, {
     change: () => {
       if (choice.value !== "") say({ example: Number(choice.value) });
       choice.value = "";

@@ -1,4 +1,4 @@
-import { el } from "./dom.js";
+import { el, takeOnEnter } from "./dom.js";
 import { curveInput } from "./input-curve.js";
 import { queueInput } from "./input-queue.js";
 import { signalInput } from "./input-signal.js";
@@ -21,6 +21,7 @@ export function inputPanel(model, link) {
   const body = el("div", { className: "rl-input-body" });
   const element = el("div", { className: "rl-input", role: "group", ariaLabel: "Input" }, {},
     from, body);
+  takeOnEnter(element);
   let built = null;
   let current = { update() {} };
   const update = () => {

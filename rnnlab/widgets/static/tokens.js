@@ -1,5 +1,5 @@
 import { colorIndex, colorTable, swatch } from "./colors.js";
-import { el } from "./dom.js";
+import { el, takeOnEnter } from "./dom.js";
 import { visible } from "./labels.js";
 import { laneLimit } from "./stateview.js";
 
@@ -67,6 +67,7 @@ export function tokensView(link, model, { choose, later }) {
   const element = el("section", { className: "rl-tokenview", ariaLabel: "Text", hidden: true }, {},
     el("div", { className: "rl-bar" }, {}, el("label", {}, {}, "Tokens by", signal),
       el("label", {}, {}, "of unit", unit), told), list);
+  takeOnEnter(element);
   const buttons = [];
   let picked = null;
   let found = null;
