@@ -277,34 +277,43 @@ class Dynamics:
 
     @contextmanager
     def untouched(self, xs: Inputs) -> Iterator[None]:
-        """No gradients, random numbers of one's own; refuses a model that is itself random."""
+        """No gradients; refuses a model that draws random numbers.
+
+        The global random state is put back after the one step that tells, not at the end: another
+        thread may draw from it while a long analysis runs.
+        """
         devices = [self.device] if self.device.type == "cuda" else []
         one = threads(1) if self.n <= SMALL and self.device.type == "cpu" else nullcontext()
-        with torch.no_grad(), torch.random.fork_rng(devices=devices), one:
+        with torch.no_grad(), one:
             s = self.vector(None)
-            drawn = self._random_state()
-            try:
-                first = self.step(s, xs)[0]
-            except RnnlabError:
-                raise
-            except Exception as error:
-                raise RnnlabError(
-                    f"{self.owner}: {self.shown()} failed on the input of shape "
-                    f"{', '.join(str(tuple(x.shape)) for x in xs)} with "
-                    f"{type(error).__name__}: {error}. x must have the shape of one step."
-                ) from error
+            with torch.random.fork_rng(devices=devices):
+                drawn = self._random_state()
+                first = self._first_step(s, xs)
+                random = not torch.equal(drawn, self._random_state())
             if first.shape != s.shape:
                 raise RnnlabError(
                     f"{self.owner}: one step of one row is needed; with x of shape "
                     f"{', '.join(str(tuple(x.shape)) for x in xs)} the state becomes "
                     f"{tuple(first.shape)}."
                 )
-            if not torch.equal(drawn, self._random_state()):
+            if random:
                 raise RnnlabError(
                     f"{self.owner}: {self.shown()} draws random numbers in a step. Dropout in "
                     "training mode? model.eval() switches it off."
                 )
             yield
+
+    def _first_step(self, s: Tensor, xs: Inputs) -> Tensor:
+        try:
+            return self.step(s, xs)[0]
+        except RnnlabError:
+            raise
+        except Exception as error:
+            raise RnnlabError(
+                f"{self.owner}: {self.shown()} failed on the input of shape "
+                f"{', '.join(str(tuple(x.shape)) for x in xs)} with "
+                f"{type(error).__name__}: {error}. x must have the shape of one step."
+            ) from error
 
 
 @contextmanager

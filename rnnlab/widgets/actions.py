@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnlab.errors import RnnlabError
 from rnnlab.session import Session, Step
-from rnnlab.widgets.insight import gates, order, plane
+from rnnlab.widgets.insight import gates, order, spans
 
 if TYPE_CHECKING:
     from rnnlab.widgets.explorer import Explorer
@@ -79,7 +79,8 @@ def poke(explorer: Explorer, message: Message) -> None:
         for t in range(step + 1, session.t + 1):  # fed on the old line, and on this one too
             explorer._inputs.copy((holder(session, source, t), t), (session.origin, t))
         explorer._inputs.stand(explorer._place)
-        compare(explorer, {"branch": source})
+        explorer.compared = [name for name in explorer.compared if name != source]
+        compare(explorer, {"branches": [source, *explorer.compared]})
 
 
 def holder(session: Session, branch: str, t: int) -> str:
@@ -110,6 +111,18 @@ def inspect(explorer: Explorer, message: Message) -> None:
     explorer.send({"kind": "inspected", "gates": found, **place})
 
 
+def search(explorer: Explorer, message: Message) -> None:
+    """Where the selected units are above a threshold together."""
+    units, above = message["units"], float(message["above"])
+    found = spans(explorer.session, units, above, int(message["at_least"]), explorer.row)
+    asked = {"units": units, "above": above, "at_least": int(message["at_least"])}
+    explorer.send({"kind": "found", "spans": found[:MOST], "count": len(found), **asked})
+
+
+MOST = 200
+"""So many spans are told to the page."""
+
+
 def sort(explorer: Explorer, message: Message) -> None:
     by = str(message["by"])
     explorer.orders = order(explorer.session, by, explorer.row)
@@ -122,11 +135,18 @@ def signal(explorer: Explorer, message: Message) -> None:
     explorer.send(explorer._gates.signal(name, unit, explorer.row))
 
 
+def fit(explorer: Explorer, message: Message) -> None:
+    """Fit the plane of a state to the current branch."""
+    explorer._studies.fit(str(message["name"]))
+
+
 def compare(explorer: Explorer, message: Message) -> None:
-    branch = str(message["branch"])
-    if branch:
-        explorer._wire.other(branch)
-    explorer.compared = branch
+    """Show other branches beside the current one; the first is the ghost of lines and path."""
+    names = [str(name) for name in message["branches"]]
+    for name in names:
+        if name not in explorer.compared:
+            explorer._wire.other(name)
+    explorer.compared = names
 
 
 def branch(explorer: Explorer, message: Message) -> None:
@@ -183,13 +203,18 @@ ACTIONS: dict[str, Action] = {
     "signal": signal,
     "order": sort,
     "compare": compare,
-    "plane": lambda explorer, message: explorer.send(
-        plane(explorer.session, str(message["name"]), explorer.row)
-    ),
+    "other": lambda explorer, message: explorer._wire.other(str(message["branch"])),
+    "find": search,
+    "plane": fit,
+    "memory": lambda explorer, message: explorer._studies.remember(message),
+    "dynamics": lambda explorer, message: explorer._studies.portray(message),
+    "cancel": lambda explorer, message: explorer._studies.stop(message),
     "keep": keep,
     "save": save,
     "export": export,
 }
 
-QUIET = {"snapshot", "tile", "inspect", "signal", "keep"}
+QUIET = {
+    "snapshot", "tile", "other", "inspect", "signal", "memory", "dynamics", "cancel", "keep",
+}  # fmt: skip
 """Actions that answer a question: they leave the messages alone."""

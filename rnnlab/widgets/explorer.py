@@ -10,7 +10,6 @@ from typing import Any
 import anywidget
 import traitlets
 
-from rnnlab.errors import RnnlabError
 from rnnlab.session import Moved, Session
 from rnnlab.widgets import export, picture
 from rnnlab.widgets.actions import QUIET, act
@@ -20,7 +19,9 @@ from rnnlab.widgets.lanes import Labelling, batch, lanes
 from rnnlab.widgets.module import module, style
 from rnnlab.widgets.player import Player
 from rnnlab.widgets.still import Still
+from rnnlab.widgets.studies import Studies
 from rnnlab.widgets.wire import Wire
+from rnnlab.widgets.work import said
 
 
 class Explorer(anywidget.AnyWidget):
@@ -33,6 +34,8 @@ class Explorer(anywidget.AnyWidget):
         session: the live Session.
         playing: whether it is stepping by itself.
         speed: steps per second while playing.
+        compared: the names of the branches put beside the current one; of the first, lines and
+            path are drawn too.
         selection: what is selected in all views, readable and writable: `{"units": [["0.h", 17]],
             "step": 3, "span": [2, 6]}`; step None is the session's place, span None is no span.
         row: the row of the batch that is shown, where there is a batch; `rows` says how many.
@@ -52,7 +55,7 @@ class Explorer(anywidget.AnyWidget):
     running = traitlets.Bool(False).tag(sync=True)
     progress = traitlets.Float(0.0).tag(sync=True)
     branches = traitlets.List().tag(sync=True)
-    compared = traitlets.Unicode("").tag(sync=True)
+    compared = traitlets.List().tag(sync=True)
     selection = traitlets.Dict({"units": [], "step": None, "span": None}).tag(sync=True)
     orders = traitlets.Dict().tag(sync=True)
     ordered_by = traitlets.Unicode("index").tag(sync=True)
@@ -67,6 +70,7 @@ class Explorer(anywidget.AnyWidget):
         self._inputs = inputs
         self._labelling = labelling
         self._player = Player(self, self._try_step, lambda: inputs.left != 0)
+        self._studies = Studies(session, self.send, lambda: self.row)
         self._said = ""
         self._gates = Gates(session)
         self._wire = Wire(session, self.send, self._where, self._lanes)
@@ -85,6 +89,7 @@ class Explorer(anywidget.AnyWidget):
         """End the view: the session lives on without it."""
         self._unsubscribe()
         self._player.stop()
+        self._studies.close()
         self._wire.close()
         if self._still is not None:
             self._still.close()
@@ -114,7 +119,7 @@ class Explorer(anywidget.AnyWidget):
 
         Args:
             path: where to write; a file that is there is replaced.
-            branches: the branches to take along; left out, the current one and the one compared
+            branches: the branches to take along; left out, the current one and those compared
                 with.
 
         Raises:
@@ -190,8 +195,8 @@ class Explorer(anywidget.AnyWidget):
 
     def _show_row(self) -> None:
         self._wire.moved()
-        if self.compared:
-            self._wire.other(self.compared)
+        for name in self.compared:
+            self._wire.other(name)
 
     def _where(self) -> dict[str, Any]:
         return {
@@ -242,5 +247,4 @@ class Explorer(anywidget.AnyWidget):
         return True
 
     def _complain(self, error: Exception) -> None:
-        plain = isinstance(error, RnnlabError)
-        self.error = str(error) if plain else f"{type(error).__name__}: {error}"
+        self.error = said(error)

@@ -47,7 +47,7 @@ def to_html(
     Args:
         explorer: the explorer.
         path: where to write; a file that is there is replaced.
-        branches: the branches to take along; left out, the current one and the one compared with.
+        branches: the branches to take along; left out, the current one and those compared with.
 
     Returns:
         The path.
@@ -76,8 +76,7 @@ def page(explorer: Explorer, branches: Sequence[str] | None = None) -> str:
     session = explorer.session
     current = session.branch_name
     if branches is None:
-        compared = explorer.compared
-        branches = [compared] if compared in session.branches else []
+        branches = [name for name in explorer.compared if name in session.branches]
     names = list(dict.fromkeys([current, *branches]))
     lanes = explorer._lanes()
     width = sum(lane.units for lane in lanes)
@@ -95,7 +94,7 @@ def page(explorer: Explorer, branches: Sequence[str] | None = None) -> str:
         "width": width,
         "branches": [about for about, _ in parts],
         "t": session.t,
-        "planes": _found(lambda name: plane(session, name), session.initial()),
+        "planes": _found(lambda name: plane(session, name), ["", *session.initial()]),
         "orders": _found(lambda by: order(session, by), ORDERS),
     }
     head = json.dumps(_short(header), ensure_ascii=False, separators=(",", ":")).encode()

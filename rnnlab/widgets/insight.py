@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from rnnlab.analysis.gating import layers
 from rnnlab.derive import derive
 from rnnlab.errors import RnnlabError
 from rnnlab.recur import recurs
-from rnnlab.session import Session
+from rnnlab.session import Session, find
 from rnnlab.trace import Trace
-from rnnlab.widgets.lanes import flat_rows
+from rnnlab.widgets.lanes import batch, flat_rows
 
 ORDERS = ("index", "first activity", "principal component", "time constant")
 WINDOW = 4096
@@ -36,7 +38,8 @@ def gates(session: Session, step: int, row: int = 0) -> dict[str, dict[str, dict
     """The gates of one step: layer → gate → its values, and whether it is a gate between 0 and 1.
 
     Of a batch, one row. Layers are named by the path of their Recur ("" for a model that is one).
-    What is not a cell of the library has none.
+    What is not a cell of the library has none. Where the gates say so, "kept" is the share of the
+    old state that stays.
     """
     if not 1 <= step <= session.length():
         raise RnnlabError(f"Explorer: there are steps 1 to {session.length()}, no {step}.")
@@ -50,11 +53,29 @@ def gates(session: Session, step: int, row: int = 0) -> dict[str, dict[str, dict
                 values = flat_rows(derived[name], row)[0]
                 entry = {"values": values.astype(float).tolist(), "sigmoid": gate in SIGMOID}
                 found.setdefault(path, {})[gate] = entry
+    for layer in layers(derived):
+        if layer.fits and layer.path in found:
+            share = flat_rows(layer.kind.keep(layer.gates), row)[0]
+            found[layer.path]["kept"] = {"values": share.tolist(), "state": layer.kind.carried}
     return found
 
 
 SIGMOID = frozenset("ifozru")
 """Gates that lie between 0 and 1, by the letters that the cells use for them."""
+
+
+def spans(
+    session: Session, units: Sequence[Any], above: float, at_least: int, row: int = 0
+) -> list[tuple[int, int, float]]:
+    """Where chosen units of a row of the batch are active together: first, last step, strength."""
+    trace = window(session, 0, session.length())
+    found = find(
+        Trace({name: flat_rows(trace[name], row) for name in trace.names}),
+        [(str(name), int(unit)) for name, unit in units],
+        above=above,
+        at_least=at_least,
+    )
+    return [(span.start + 1, span.stop, span.strength) for span in found]
 
 
 def order(session: Session, by: str, row: int = 0) -> dict[str, list[int]]:
@@ -94,34 +115,42 @@ def _loading(rows: np.ndarray) -> np.ndarray:
 
 
 def _by_memory(session: Session, start: int, length: int, row: int) -> dict[str, list[int]]:
-    """Units by the time constant −1 / mean ln f of their forget gate, the fastest first."""
+    """Units by the time constant −1 / mean ln k, k the share they keep a step, fastest first."""
     derived = derive(session.model, window(session, start, length), force=True)
+    cells = {path: recur.cell for path, recur in recurs(session.model)}
     orders: dict[str, list[int]] = {}
-    for path, recur in recurs(session.model):
-        gate = f"{path}.f" if path else "f"
-        if gate not in derived:
+    for layer in layers(derived):
+        if not layer.fits:
             continue
-        f = np.clip(flat_rows(derived[gate], row).astype(float), 1e-12, 1 - 1e-12)
-        slowest_last = np.argsort(-1 / np.log(f).mean(axis=0), kind="stable").tolist()
-        for name in getattr(recur.cell, "state_names", ()):
-            orders[f"{path}.{name}" if path else name] = slowest_last
+        kept = np.clip(flat_rows(layer.kind.keep(layer.gates), row), 1e-12, 1 - 1e-12)
+        slowest_last = np.argsort(-1 / np.log(kept).mean(axis=0), kind="stable").tolist()
+        for name in getattr(cells.get(layer.path), "state_names", (layer.kind.carried,)):
+            orders[f"{layer.path}.{name}" if layer.path else name] = slowest_last
     if not orders:
-        raise RnnlabError("Explorer: no layer of this model has a forget gate f to order by.")
+        raise RnnlabError(
+            "Explorer: no layer of this model has gates that say how much of its state it keeps."
+        )
     return orders
 
 
 def plane(session: Session, name: str, row: int = 0) -> dict[str, Any]:
     """The principal plane of one state over the current branch: centre, axes, explained variance.
 
-    The sign of each axis is such that its largest loading is positive.
+    The sign of each axis is such that its largest loading is positive. The name "" stands for the
+    whole state: all of them side by side.
     """
-    if name not in session.initial():
+    states = list(session.initial())
+    if name and name not in states:
         raise RnnlabError(f"Explorer: there is no state {name!r}.")
     length = session.length()
     if length < 3:
         raise RnnlabError("Explorer: a plane needs at least 3 recorded steps.")
     start = max(0, length - WINDOW)
-    rows = flat_rows(session.read(name, start, length), row).astype(float)
+    names = [name] if name else states
+    read = [flat_rows(session.read(one, start, length), row) for one in names]
+    rows = np.concatenate(read, axis=1).astype(float)
+    if rows.shape[1] < 2:
+        raise RnnlabError("Explorer: a plane needs a state of at least 2 units.")
     mean = rows.mean(axis=0)
     _, sizes, axes = np.linalg.svd(rows - mean, full_matrices=False)
     axes = axes[:2] * np.sign(np.take_along_axis(axes[:2], np.abs(axes[:2]).argmax(1)[:, None], 1))
@@ -135,7 +164,8 @@ def plane(session: Session, name: str, row: int = 0) -> dict[str, Any]:
         "axes": axes.tolist(),
         "variance": share.tolist(),
         "reach": np.maximum(reach, 1e-9).tolist(),
-        "fit": f"steps {start + 1} to {length} of {session.branch_name}",
+        "fit": f"steps {start + 1} to {length} of {session.branch_name}"
+        + (f", row {row + 1} of the batch" if batch(session) > 1 else ""),
     }
 
 

@@ -35,8 +35,7 @@ def main() -> None:
             page.button("Back", within=explorer).click()
         page.page.locator('.rnnlab[data-t="6"]').first.wait_for()
         page.execute("explorer.selection = {'units': [['0.h', 17], ['0.c', 23]], 'step': None}")
-        page.button("Fit plane", within=explorer).click()
-        explorer.get_by_text("Axes explain").wait_for()
+        explorer.get_by_text("keeps").first.wait_for()
         for theme in ("dark", "light"):
             page.theme(theme)
             page.page.wait_for_timeout(300)

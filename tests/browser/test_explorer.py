@@ -204,14 +204,18 @@ def test_a_unit_is_selected_inspected_and_poked_by_hand(start_here):
         .split(", ")
     )
     assert name == "'0.h'"
-    explorer.get_by_text(re.compile(r"^i 0\.\d+")).wait_for()  # the gates of that step
+    explorer.get_by_text(
+        re.compile(r"^keeps \d+ % of c a step: τ")
+    ).wait_for()  # its gates are there
     number.fill("0.9")
     number.press("Enter")
     explorer.locator(".rl-status").filter(has_text=f"0.h[{unit}]=0.9").wait_for()
     poked = notebook.execute(f"float(session.trace()['0.h'][{int(step) - 1}][{unit}])")
     assert float(poked) == pytest.approx(0.9, abs=1e-7)
     assert notebook.execute("session.t, session.length('main') >= 0") == "(8, True)"
-    explorer.locator(".rl-compare canvas").wait_for()
+    explorer.get_by_role("tab", name="Compare", exact=True).click()
+    explorer.locator("canvas[aria-label^='Distance between']").wait_for()
+    explorer.get_by_role("tab", name="Inspector", exact=True).click()
     notebook.execute("explorer.selection = {'units': [], 'step': None, 'span': None}")
     number.wait_for(state="detached")
 

@@ -356,7 +356,7 @@ def test_a_poke_forks_feeds_again_what_followed_and_keeps_the_old_run(page):
     np.testing.assert_array_equal(new["x"], old["x"])
     assert new["0.h"][1, 3] == 0.75 != old["0.h"][1, 3]
     assert not np.array_equal(new["0.h"][5], old["0.h"][5])
-    assert page.explorer.compared == "main"
+    assert page.explorer.compared == ["main"]
     other = [m for m in page.sent if m["kind"] == "other"][-1]
     np.testing.assert_array_equal(table(other, 21)[1:, 3:11], old["0.h"])
     page.press("step")
@@ -371,6 +371,8 @@ def test_the_inspector_is_told_the_gates_of_the_step(page):
     cell = page.explorer.session.model[0].cell
     state = torch.tensor(trace["0.h"][1]), torch.tensor(trace["0.c"][1])
     expected = cell.gates(state, torch.tensor(trace["x"][2]))
+    kept = told["gates"]["0"].pop("kept")
+    assert kept == {"values": told["gates"]["0"]["f"]["values"], "state": "c"}
     assert set(told["gates"]["0"]) == {"i", "f", "g", "o"}
     for gate, found in told["gates"]["0"].items():
         np.testing.assert_allclose(found["values"], expected[gate].detach(), atol=1e-6)
@@ -395,6 +397,16 @@ def test_units_can_be_put_in_order(page, by):
     assert page.explorer.orders == {}
 
 
+def test_a_gru_is_ordered_by_what_its_update_gate_keeps(open_page):
+    torch.manual_seed(0)
+    page = open_page(lambda: rl.explore(rl.GRU(3, 6), XS))
+    press_all(page, *["step"] * 8)
+    page.press("order", by="time constant")
+    session = page.explorer.session
+    z = rl.derive(session.model, session.trace())["z"]
+    assert page.explorer.orders == {"h": np.argsort(np.log(z).mean(axis=0)).tolist()}
+
+
 def test_an_order_says_what_it_needs(open_page):
     page = open_page(lambda: rl.explore(rl.RNN(3, 4), XS))
     page.press("order", by="first activity")
@@ -404,7 +416,7 @@ def test_an_order_says_what_it_needs(open_page):
     press_all(page, "step", "step")
     page.press("order", by="time constant")
     assert page.explorer.error == (
-        "Explorer: no layer of this model has a forget gate f to order by."
+        "Explorer: no layer of this model has gates that say how much of its state it keeps."
     )
     assert page.explorer.ordered_by == "index"
 

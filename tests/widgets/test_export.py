@@ -193,7 +193,7 @@ class TestHtml:
         assert list(page.tables) == [fork, "kept"]
         assert_holds(page, session, fork)
         assert_holds(page, session, "kept")
-        explorer.compared = "kept"
+        explorer.compared = ["kept", "gone"]
         assert list(Page(explorer.to_html(tmp_path / "three.html")).tables) == [fork, "kept"]
         with pytest.raises(rl.RnnlabError, match="nowhere"):
             explorer.to_html(tmp_path / "four.html", branches=["nowhere"])

@@ -2,8 +2,8 @@ import { el } from "./dom.js";
 import { niceLimit } from "./colors.js";
 import { MARKS, context, format, unitLabel } from "./stateview.js";
 
-// Two branches over the same axis: how far apart their states are, layer by layer, and which
-// units carry the difference. The other branch is held in a store of its own.
+// Branches over the same axis: how far apart their states are, layer by layer, and which units
+// carry the difference. Each other branch is held in a store of its own.
 
 const DISTANCE_HIGH = 120;
 const DISTANCE_TOP = 12;
@@ -32,34 +32,60 @@ export function carriers(a, b, lanes, row, count = CARRIERS) {
   return found.sort((p, q) => Math.abs(q[2]) - Math.abs(p[2])).slice(0, count);
 }
 
-export function compareView(link, choose) {
-  const canvas = el("canvas");
-  canvas.setAttribute("role", "img");
-  const list = el("div", { className: "rl-bar rl-carriers" });
-  const element = el("div", { className: "rl-compare" }, {}, canvas, list);
-  const update = (store, at, style, name, step) => {
-    const { other } = link;
-    element.hidden = !name || !other.count || other.place.branch !== name
-      || other.width !== store.width;
-    if (element.hidden) return;
-    const lanes = at.lanes.filter((l) => l.role === "state");
-    drawDistances(canvas, store, other, at, lanes, style);
-    canvas.ariaLabel = `Distance between ${store.place.branch} and ${name}, per layer and step`;
-    const found = carriers(store, other, lanes, step);
-    const key = found.map(([l, u]) => l.name + u).join() + step;
+export function compareView(model, link, choose) {
+  const said = el("p", { className: "rl-faint" });
+  const choices = el("div", { className: "rl-choices", role: "group", ariaLabel: "Compare with" });
+  const list = el("div", { className: "rl-bar rl-chips rl-carriers" });
+  const element = el("div", { className: "rl-compare" }, {}, said, choices, list);
+  const strip = el("canvas", { role: "img", className: "rl-strip" });
+
+  const toggle = (name, on) => {
+    const names = model.get("compared").filter((other) => other !== name);
+    link.send("compare", { branches: on ? [...names, name] : names });
+  };
+
+  function listBranches(names, others, place) {
+    const key = JSON.stringify(names);
+    if (choices.dataset.key !== key) {
+      choices.dataset.key = key;
+      choices.replaceChildren(...names.map((name) => {
+        const box = el("input", { type: "checkbox", value: name }, { change: () => toggle(name, box.checked) });
+        return el("label", {}, {}, box, name);
+      }));
+    }
+    for (const box of choices.querySelectorAll("input")) box.checked = model.get("compared").includes(box.value);
+    said.textContent = !names.length
+      ? "There is one branch. Go back and step on, or set a unit by hand: that makes another."
+      : others.length ? `${place.branch} beside ${others.map(([name]) => name).join(", ")}`
+        : `Put another branch beside ${place.branch}:`;
+  }
+
+  const update = ({ store, at, lanes, style, step, others, place }) => {
+    listBranches(model.get("branches").filter((name) => name !== place.branch), others, place);
+    strip.hidden = !others.length;
+    list.hidden = !others.length;
+    if (!others.length) return;
+    const states = lanes.filter((l) => l.role === "state");
+    drawDistances(strip, store, others, at, states, style);
+    strip.ariaLabel = `Distance between ${place.branch} and ${others.map(([name]) => name).join(", ")}, `
+      + "per layer and step";
+    const found = carriers(store, others[0][1], states, step);
+    const key = JSON.stringify([found.map(([l, u]) => [l.name, u]), step, others[0][0]]);
     if (list.dataset.key === key) return;
     list.dataset.key = key;
+    const against = others.length > 1 ? ` from ${others[0][0]}` : "";
     list.replaceChildren(
       el("span", { className: "rl-faint" }, {}, found.length
-        ? `carry the difference at step ${step}:` : `no unit differs at step ${step}`),
+        ? `At step ${step} the difference${against} is carried by` : `At step ${step} no unit differs${against}.`),
       ...found.map(([lane, unit, d]) => el("button", { type: "button", title: "Select this unit" },
         { click: () => choose(lane.name, unit) },
         `${lane.name}[${unitLabel(lane, unit)}] ${d > 0 ? "+" : "−"}${Math.abs(d).toFixed(2)}`)));
   };
-  return { element, update };
+  return { name: "Compare", element, strip, update };
 }
 
-function drawDistances(canvas, store, other, at, lanes, style) {
+/** A curve for each layer and branch: colour tells the layer, dashes the branch. */
+function drawDistances(canvas, store, others, at, lanes, style) {
   const g = context(canvas, DISTANCE_HIGH);
   g.fillStyle = style.background;
   g.fillRect(0, 0, canvas.clientWidth, DISTANCE_HIGH);
@@ -68,13 +94,20 @@ function drawDistances(canvas, store, other, at, lanes, style) {
   const every = Math.max(1, 1 / at.column);
   const rows = Array.from({ length: Math.floor((at.last - at.first) / every) },
     (_, i) => at.first + Math.floor(i * every));
-  const curves = lanes.map((lane) => rows.map((row) => distance(store, other, lane, row)));
-  const high = niceLimit(Math.max(...curves.flat().filter((v) => !Number.isNaN(v)), 1e-12));
+  const curves = others.flatMap(([name, other], b) => lanes.map((lane, k) => ({
+    label: others.length > 1 ? `${lane.name} · ${name}` : lane.name,
+    color: MARKS[k % MARKS.length][0],
+    dash: others.length > 1 ? MARKS[b % MARKS.length][1] : MARKS[k % MARKS.length][1],
+    values: rows.map((row) => distance(store, other, lane, row)),
+  })));
+  const known = curves.flatMap((curve) => curve.values).filter((v) => !Number.isNaN(v));
+  const high = niceLimit(known.reduce((m, v) => Math.max(m, v), 1e-12));
   const y = (v) => DISTANCE_TOP + (1 - v / high) * (DISTANCE_HIGH - DISTANCE_TOP - DISTANCE_BOTTOM);
   g.strokeStyle = style.line;
   g.strokeRect(at.left - 0.5, DISTANCE_TOP - 0.5, at.plot + 1, DISTANCE_HIGH - DISTANCE_TOP - DISTANCE_BOTTOM + 1);
   g.fillStyle = style.text;
   g.textBaseline = "middle";
+  g.textAlign = "left";
   g.font = `600 12px ${style.font}`;
   g.fillText("distance", 4, DISTANCE_TOP + 6, 76);
   g.font = `11px ${style.font}`;
@@ -85,23 +118,24 @@ function drawDistances(canvas, store, other, at, lanes, style) {
   g.fillText("0", at.left - 8, DISTANCE_HIGH - DISTANCE_BOTTOM - 4);
   let x = at.left + 6;
   g.textAlign = "left";
-  curves.forEach((curve, k) => {
-    const [color, dash] = MARKS[k % MARKS.length];
+  for (const { label, color, dash, values } of curves) {
     g.strokeStyle = color;
     g.lineWidth = 1.8;
     g.setLineDash(dash);
     g.beginPath();
-    curve.forEach((v, i) => {
+    values.forEach((v, i) => {
       if (!Number.isNaN(v)) g.lineTo(at.left + (rows[i] - at.first + 0.5) * at.column, y(v));
     });
     g.stroke();
+    const wide = g.measureText(label).width + 40;
+    if (x + wide > at.left + at.plot) continue; // colours and dashes repeat those named before
     g.beginPath();
     g.moveTo(x, DISTANCE_HIGH - 7);
     g.lineTo(x + 20, DISTANCE_HIGH - 7);
     g.stroke();
-    g.setLineDash([]);
     g.fillStyle = style.text;
-    g.fillText(lanes[k].name, x + 24, DISTANCE_HIGH - 7);
-    x += g.measureText(lanes[k].name).width + 40;
-  });
+    g.fillText(label, x + 24, DISTANCE_HIGH - 7);
+    x += wide;
+  }
+  g.setLineDash([]);
 }

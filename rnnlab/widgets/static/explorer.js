@@ -2,12 +2,15 @@ import { el } from "./dom.js";
 import { Field } from "./field.js";
 import { inputPanel } from "./inputs.js";
 import { Link } from "./link.js";
-import { drawLines } from "./lines.js";
+import { chosenUnits, drawLines } from "./lines.js";
 import { bindPointer, selectUnit } from "./pointer.js";
 import { compareView } from "./compare.js";
+import { dynamicsView } from "./dynamics.js";
+import { memoryView } from "./memory.js";
 import { inspectorView, lookedAt, outputsView } from "./sidebar.js";
 import { visible } from "./labels.js";
-import { FOLLOW, WHOLE, draw, format, laneLimit, layout, unitLabel } from "./stateview.js";
+import { FOLLOW, WHOLE, draw, format, layout, unitLabel } from "./stateview.js";
+import { tabStrip } from "./tabs.js";
 import { levelFor } from "./tiles.js";
 import { tokensView } from "./tokens.js";
 import { trajectoryView } from "./trajectory.js";
@@ -43,28 +46,27 @@ function render(link, model, root) {
     { click: () => { state.view = FOLLOW; later(); } }, "Follow");
   const whole = el("button", { type: "button", title: "Show the whole recording (key 0)" },
     { click: () => { state.view = WHOLE; later(); } }, "Whole");
-  const compared = el("select", { ariaLabel: "Compare with" }, {
-    change: () => link.send("compare", { branch: compared.value }),
-  });
-  const compare = compareView(link, (name, unit) =>
-    choose(selectUnit(selection(), name, unit, true)));
   const batch = el("select", { ariaLabel: "Row of the batch" }, {
     change: () => { model.set("row", Number(batch.value)); model.save_changes(); },
   });
   const batchLabel = el("label", { hidden: true }, {}, "Row of the batch", batch);
   const text = tokensView(link, model, { choose, later });
   const outputs = outputsView();
-  const inspector = inspectorView(link);
-  const trajectory = trajectoryView(link);
+  const tabs = tabStrip([
+    inspectorView(model, link, choose),
+    trajectoryView(model, link),
+    compareView(model, link, (name, unit) => choose(selectUnit(selection(), name, unit, true))),
+    memoryView(model, link, (step) => choose({ ...selection(), step })),
+    dynamicsView(model, link),
+  ], "Views of the state", (from) => { from.leave?.(); later(); });
+  const strips = tabs.all.flatMap((tab) => tab.strip ?? []);
   root.append(transport.element, panel.element, error, notice,
     el("div", { className: "rl-stage" }, {},
       el("div", { className: "rl-view" }, {},
         el("div", { className: "rl-bar rl-tools" }, {},
-          el("label", {}, {}, "Units", order), follow, whole,
-          el("label", {}, {}, "Compare with", compared), batchLabel),
-        canvas, readout, lines, text.element, compare.element),
-      el("div", { className: "rl-side" }, {},
-        outputs.element, inspector.element, trajectory.element)));
+          el("label", {}, {}, "Units", order), follow, whole, batchLabel),
+        canvas, readout, lines, text.element, ...strips),
+      el("div", { className: "rl-side" }, {}, outputs.element, tabs.element)));
 
   // looked up once: what the page computes for it takes as long as a picture
   let style = null;
@@ -90,15 +92,18 @@ function render(link, model, root) {
       store.want(state.at, level, [step - 1, step], link.plane !== null);
       field.fill(store, state.at);
       draw(canvas, store, field, style, { hover: state.hover, selection: chosen });
-      const { other } = link;
-      const ghost = model.get("compared") === other.place.branch && other.width === store.width;
-      if (ghost) other.want({ ...state.at, rows: other.place.length + 1 }, level, [step]);
-      drawLines(lines, store, field, style, chosen, ghost ? ghostField.fill(other, state.at) : null);
+      const others = link.compared();
+      for (const [, other] of others) {
+        other.want({ ...state.at, rows: other.place.length + 1 }, level, [step]);
+      }
+      const ghost = others[0] ? ghostField.fill(others[0][1], state.at) : null;
+      drawLines(lines, store, field, style, chosen, ghost);
+      lines.ariaLabel = `Over time: ${chosenUnits(lanes, chosen).map((unit) => unit.label).join(", ")}`
+        + (others.length ? `; behind, thin: ${others[0][0]}` : "");
       text.update(store, state.at.lanes, style, step);
-      compare.update(store, state.at, style, model.get("compared"), step);
-      trajectory.update(store, state.at, style, step);
       outputs.update(store, lanes.find((l) => l.role === "output"), step);
-      inspector.update(store, state.at.lanes, chosen, (lane) => laneLimit(lane, store));
+      tabs.shown.update({ store, at: state.at, lanes: state.at.lanes, place, style, selection: chosen,
+        step, others });
       canvas.ariaLabel = `State view: ${lanes.map((l) => `${l.title}, ${l.units} units`).join("; ")}. `
         + `Now at ${said}. Arrow keys move over the cells, Enter selects a unit.`;
       readout.textContent = state.hover
@@ -113,7 +118,6 @@ function render(link, model, root) {
     show(notice, model.get("notice"));
     order.value = model.get("ordered_by");
     follow.disabled = state.view === FOLLOW;
-    listBranches(compared, place, model.get("branches"), model.get("compared"));
     listRows(batch, batchLabel, model.get("rows"), model.get("row"));
     root.classList.toggle("rl-words", model.get("words").length > 0);
     root.dataset.t = place.t;
@@ -150,6 +154,8 @@ function render(link, model, root) {
     scheme.removeEventListener("change", restyle);
     panel.close();
     text.close();
+    transport.close();
+    tabs.shown.leave?.();
   };
 }
 
@@ -159,17 +165,6 @@ export const ordered = (lanes, orders) => lanes.map((lane) => ({ ...lane, order:
 function show(box, text) {
   box.hidden = !text;
   if (box.textContent !== text) box.textContent = text ?? "";
-}
-
-function listBranches(select, place, branches, compared) {
-  const others = branches.filter((name) => name !== place.branch);
-  const key = JSON.stringify(others);
-  if (select.dataset.key !== key) {
-    select.dataset.key = key;
-    select.replaceChildren(el("option", { value: "" }, {}, "nothing"),
-      ...others.map((name) => el("option", { value: name }, {}, name)));
-  }
-  select.value = others.includes(compared) ? compared : "";
 }
 
 /** The rows of a batch to choose from, where there is a batch. */

@@ -204,15 +204,19 @@ export class Recorded {
     this.snapshot();
   }
 
-  compare(name) {
+  compare(names) {
+    const known = names.filter((name) => this.head.branches.some((branch) => branch.name === name));
+    this.set("compared", known);
+  }
+
+  /** The newest rows of another branch. */
+  other(name) {
     const other = this.head.branches.find((branch) => branch.name === name);
-    if (other) {
-      const { width } = this.head;
-      const [start, ...tables] = this.newest(other);
-      const place = { branch: name, t: other.rows - 1, length: other.rows - 1 };
-      this.reply({ kind: "other", start, width, place }, ...tables);
-    }
-    this.set("compared", other ? name : "");
+    if (!other) return;
+    const { width } = this.head;
+    const [start, ...tables] = this.newest(other);
+    const place = { branch: name, t: other.rows - 1, length: other.rows - 1 };
+    this.reply({ kind: "other", start, width, place }, ...tables);
   }
 
   play(on) {
@@ -228,7 +232,7 @@ export class Recorded {
   }
 }
 
-const QUIET = new Set(["snapshot", "inspect", "tile"]);
+const QUIET = new Set(["snapshot", "inspect", "other", "tile"]);
 
 Recorded.prototype.actions = {
   snapshot() { this.snapshot(); },
@@ -248,7 +252,8 @@ Recorded.prototype.actions = {
   play() { this.play(true); },
   pause() { this.play(false); },
   checkout({ branch }) { this.checkout(branch); },
-  compare({ branch }) { this.compare(branch); },
+  compare({ branches }) { this.compare(branches); },
+  other({ branch }) { this.other(branch); },
   inspect({ step }) { this.reply({ kind: "inspected", step, branch: this.branch.name, gates: {} }); },
   plane({ name }) {
     if (this.head.planes[name]) this.reply(this.head.planes[name]);
@@ -330,6 +335,6 @@ export async function start(page) {
   widget.initialize?.({ model });
   widget.render({ model, el: root.appendChild(page.createElement("div")) });
   timeBar(model, page.querySelector(".host-bar"));
-  if (head.traits.compared) model.compare(head.traits.compared);
+  model.compare(head.traits.compared);
   return model;
 }

@@ -2,6 +2,7 @@ import { cellsOf, kernelIsBusy, putStill, watchKernel } from "./around.js";
 import { Labels } from "./labels.js";
 import { Store, floats } from "./store.js";
 import { Tiles } from "./tiles.js";
+import { Works } from "./work.js";
 
 // The wire to the kernel, once a model: what came in is kept here for all views of it.
 
@@ -14,9 +15,11 @@ const PATIENCE = 20000;
 export class Link {
   constructor() {
     this.store = this.storeOf("");
-    this.other = this.storeOf(""); // the branch compared with
+    this.others = new Map(); // the branches compared with
     this.labels = new Labels();
     this.signal = null;
+    this.works = new Works(this);
+    this.found = null;
     this.plane = null;
     this.inspected = null;
     this.lost = null;
@@ -58,6 +61,19 @@ export class Link {
     this.changed();
   }
 
+  /** The recordings of the branches compared with, as far as they are here; others are asked for. */
+  compared() {
+    const { place, width } = this.store;
+    return this.model.get("compared").filter((name) => name !== place.branch).flatMap((name) => {
+      const store = this.others.get(name);
+      if (!store) {
+        this.others.set(name, this.storeOf(name));
+        this.send("other", { branch: name });
+      }
+      return store?.count && store.width === width ? [[name, store]] : [];
+    });
+  }
+
   changed() {
     this.views.forEach((view) => view());
   }
@@ -82,8 +98,7 @@ export class Link {
   settle(id) {
     clearTimeout(this.waiting.get(id));
     this.waiting.delete(id);
-    this.store.tiles.settle(id);
-    this.other.tiles.settle(id);
+    for (const { tiles } of [this.store, ...this.others.values()]) tiles.settle(id);
   }
 
   /** Ask for a snapshot, not more often than four times a second. */
@@ -100,13 +115,15 @@ export class Link {
     } else if (message.kind === "rows") {
       if (this.store.receive(message, ...pair(buffers))) this.labels.take(message);
       else this.ask();
+      this.others.delete(this.store.place.branch); // it may grow: asked for anew when it is another
     } else if (message.kind === "tile") {
-      const asking = [this.store, this.other].find(({ tiles }) => tiles.asked.has(message.id));
+      const asking = [this.store, ...this.others.values()].find(({ tiles }) => tiles.asked.has(message.id));
       const lows = floats(buffers);
       asking?.tiles.take(message, lows, buffers.length > 1 ? floats(buffers, 1) : lows);
     } else if (message.kind === "other") {
-      this.other = this.storeOf(message.place.branch);
-      this.other.receive({ ...message, seq: 1, whole: true }, ...pair(buffers));
+      const other = this.storeOf(message.place.branch);
+      other.receive({ ...message, seq: 1, whole: true }, ...pair(buffers));
+      this.others.set(message.place.branch, other);
     } else if (message.kind === "still") {
       const cells = cellsOf(this.model);
       if (cells) putStill(cells, message);
@@ -117,6 +134,10 @@ export class Link {
       this.signal = { ...message, number: this.next++ };
     } else if (message.kind === "inspected") {
       this.inspected = message;
+    } else if (message.kind === "work") {
+      this.works.hear(message, buffers);
+    } else if (message.kind === "found") {
+      this.found = message;
     }
     this.changed();
   }

@@ -1,6 +1,7 @@
 import { el } from "./dom.js";
-import { mark, unitLabel } from "./stateview.js";
+import { findPanel } from "./find.js";
 import { chosenUnits } from "./lines.js";
+import { laneLimit, mark, unitLabel } from "./stateview.js";
 
 // Beside the state view: the outputs, and the inspector of the selected units.
 
@@ -42,14 +43,15 @@ export function outputsView() {
 }
 
 /**
- * The selected units at the step looked at: the value before and after, the gates of the step,
- * and for a state a slider and a number that set it and go on from there in a branch.
+ * The selected units at the step looked at: the value before and after, the gates of the step with
+ * what they imply, and for a state a bar to drag and a number to type, which set it and go on from
+ * there in a branch.
  */
-export function inspectorView(link) {
+export function inspectorView(model, link, choose) {
   const title = el("h4");
   const body = el("div");
-  const element = el("section", { className: "rl-inspector", ariaLabel: "Inspector" }, {},
-    title, body);
+  const find = findPanel(model, link, (span) => choose({ ...model.get("selection"), span }));
+  const element = el("div", { className: "rl-inspector" }, {}, title, body, find.element);
   let built = "";
   let asked = "";
   let rows = [];
@@ -67,66 +69,107 @@ export function inspectorView(link) {
       const name = el("strong", {}, {}, unit.label);
       name.style.borderLeft = `4px solid ${mark(unit.number)[0]}`;
       const change = el("span");
-      const gates = el("div", { className: "rl-faint" });
-      const number = el("input", { type: "number", step: "any", ariaLabel: `${unit.label}: set to` },
+      const gates = el("div", { className: "rl-gates" });
+      const number = el("input", { type: "number", step: "any", ariaLabel: `${unit.label}: set to`,
+        title: "Enter sets the unit and goes on from there in a branch" },
         { keydown: (event) => {
           if (event.key !== "Enter") return;
           event.stopPropagation();
           poke(unit, step, number.valueAsNumber);
         } });
-      number.title = "Enter sets the unit and goes on from there in a branch";
+      const was = el("div", { className: "rl-was", title: "the value before the step" });
+      const fill = el("div", { className: "rl-fill" });
       const slider = el("input", { type: "range", min: -limit, max: limit, step: limit / 200,
         ariaLabel: `${unit.label}: drag to set` },
-        { input: () => { number.value = slider.value; },
+        { input: () => {
+            number.value = Number(slider.valueAsNumber.toPrecision(4));
+            place(fill, slider.valueAsNumber, limit);
+          },
           change: () => poke(unit, step, slider.valueAsNumber) });
-      const edit = state ? [el("div", { className: "rl-edit" }, {}, slider, number)] : [];
+      const bar = el("div", { className: "rl-value" }, {}, el("div", { className: "rl-zero" }), fill, was,
+        ...(state ? [slider] : []));
+      const edit = state ? [el("div", { className: "rl-edit" }, {}, number)] : [];
       body.append(el("div", { className: "rl-unit" }, {},
-        el("div", {}, {}, name, " ", change), gates, ...edit));
-      return { unit, change, gates, number, slider };
+        el("div", { className: "rl-bar" }, {}, name, change, ...edit), bar, gates));
+      return { unit, limit, change, gates, number, slider, fill, was };
     });
   }
 
-  const update = (store, lanes, selection, limits) => {
+  const update = ({ store, lanes, selection, step }) => {
     const units = chosenUnits(lanes, selection);
-    const step = lookedAt(store, selection);
-    element.hidden = !lanes.length;
+    find.update(lanes, selection);
     title.textContent = units.length
       ? `At step ${step}` : "Click a unit in the picture to inspect it.";
     const key = JSON.stringify([step, store.place.branch, units.map((u) => u.label)]);
     if (key !== built) {
       built = key;
       body.replaceChildren();
-      build(units, step, limits);
+      build(units, step, (lane) => laneLimit(lane, store));
     }
     const want = units.length && step > 0 ? `${key} ${store.place.length}` : "";
     if (want && want !== asked && !Number.isNaN(store.value(step, units[0].column))) {
       asked = want;
       link.send("inspect", { step });
     }
-    for (const { unit, change, gates, number, slider } of rows) {
+    for (const { unit, limit, change, gates, number, slider, fill, was } of rows) {
       const before = store.value(step - 1, unit.column);
       const after = store.value(step, unit.column);
-      change.textContent = step > 0 && unit.lane.role === "state"
-        ? `${shown(before)} → ${shown(after)}` : shown(after);
-      if (document.activeElement !== number) number.value = Number.isNaN(after) ? "" : Number(after.toPrecision(6));
-      if (document.activeElement !== slider) slider.value = Number.isNaN(after) ? 0 : after;
-      gates.textContent = gateText(link.inspected, unit, step, store.place.branch);
+      const moved = step > 0 && unit.lane.role === "state";
+      change.textContent = moved ? `${shown(before)} → ${shown(after)}` : shown(after);
+      const active = document.activeElement;
+      if (active !== number && active !== slider) {
+        number.value = Number.isNaN(after) ? "" : Number(after.toPrecision(4));
+        slider.value = Number.isNaN(after) ? 0 : after;
+        place(fill, after, limit);
+      }
+      was.hidden = !moved || Number.isNaN(before);
+      was.style.left = `${percent(before, limit)}%`;
+      listGates(gates, gateRows(link.inspected, unit, step, store.place.branch));
     }
   };
-  return { element, update };
+  return { name: "Inspector", element, update };
 }
 
-/** "i 0.912 · f 0.034 (closed) · …" for a unit of a gated layer; "" where nothing is known. */
-export function gateText(inspected, unit, step, branch) {
-  if (!inspected || inspected.step !== step || inspected.branch !== branch) return "";
+const percent = (v, limit) => 50 + 50 * Math.max(-1, Math.min(1, (v || 0) / limit));
+
+/** A bar from zero to a value, on a scale from −limit to limit. */
+function place(fill, value, limit) {
+  const to = percent(value, limit);
+  fill.style.left = `${Math.min(50, to)}%`;
+  fill.style.width = `${Math.abs(to - 50)}%`;
+}
+
+/** For a unit of a gated layer its gates: name, value, and in words what they mean. */
+export function gateRows(inspected, unit, step, branch) {
+  if (!inspected || inspected.step !== step || inspected.branch !== branch) return [];
   const layer = unit.lane.name.split(".").slice(0, -1).join(".");
-  const found = inspected.gates[layer];
-  if (!found || unit.lane.role !== "state") return "";
-  return Object.entries(found).map(([gate, { values, sigmoid }]) => {
-    const v = values[unit.unit];
-    const closed = sigmoid && v < 0.1 ? " (closed)" : "";
-    const open = sigmoid && v > 0.9 ? " (open)" : "";
-    const memory = gate === "f" && v > 0 && v < 1 ? `, τ ${(-1 / Math.log(v)).toFixed(1)} steps` : "";
-    return `${gate} ${shown(v)}${closed}${open}${memory}`;
-  }).join(" · ");
+  const { kept, ...found } = inspected.gates[layer] ?? {};
+  if (unit.lane.role !== "state") return [];
+  const rows = Object.entries(found).map(([name, { values, sigmoid }]) => {
+    const value = values[unit.unit];
+    const word = !sigmoid ? "" : value < 0.1 ? "closed" : value > 0.9 ? "open" : "";
+    return { name, value, sigmoid, word };
+  });
+  const share = kept?.values[unit.unit];
+  if (share > 0 && share < 1) {
+    const tau = -1 / Math.log(share);
+    const own = unit.lane.name.endsWith(kept.state) ? "" : `of ${kept.state} `;
+    rows.push({ name: "", value: share, sigmoid: true, kept: true,
+      word: `keeps ${(100 * share).toFixed(share > 0.995 ? 2 : 0)} % ${own}a step: τ ${tau < 100 ? tau.toFixed(1) : tau.toPrecision(2)} steps` });
+  }
+  return rows;
+}
+
+function listGates(box, rows) {
+  const key = JSON.stringify(rows);
+  if (box.dataset.key === key) return;
+  box.dataset.key = key;
+  box.replaceChildren(...rows.flatMap(({ name, value, sigmoid, word, kept }) => {
+    if (kept) return [el("div", { className: "rl-kept" }, {}, word)];
+    const fill = el("div", { className: "rl-fill" });
+    if (sigmoid) fill.style.width = `${100 * Math.max(0, Math.min(1, value))}%`;
+    else place(fill, value, 1);
+    const bar = el("div", { className: "rl-value" }, {}, ...(sigmoid ? [] : [el("div", { className: "rl-zero" })]), fill);
+    return [el("span", {}, {}, name), bar, el("span", {}, {}, shown(value)), el("span", { className: "rl-word" }, {}, word)];
+  }));
 }

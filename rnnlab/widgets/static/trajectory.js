@@ -1,11 +1,22 @@
 import { el } from "./dom.js";
 import { context } from "./stateview.js";
 
-// The path of one state in a fixed principal plane. The kernel fits the plane, once; the page
-// places every state of every branch in it, so that nothing moves when a branch is added.
+// The path of a state in a fixed principal plane. The kernel fits the plane, once; the page places
+// every state of every branch in it, so that nothing moves when a branch is added.
 
-const PLANE_HIGH = 230;
-const PLANE_MARGIN = 16;
+const PLANE_HIGH = 260;
+const PLANE_MARGIN = 18;
+const DOTTED = 300;
+
+/** The states that have a plane: each lane of several units, and all of them side by side. */
+export function planeLanes(lanes) {
+  const states = lanes.filter((l) => l.role === "state");
+  const several = states.filter((l) => l.units > 1);
+  const adjacent = states.every((l, k) => !k || l.from === states[k - 1].from + states[k - 1].units);
+  if (states.length < 2 || !adjacent) return several;
+  const units = states.reduce((sum, l) => sum + l.units, 0);
+  return [{ name: "", title: "the whole state", from: states[0].from, units }, ...several];
+}
 
 /** A state in the plane: its two coordinates; NaN where it is not known. */
 export function project(store, row, lane, plane) {
@@ -19,68 +30,84 @@ export function project(store, row, lane, plane) {
   return [a, b];
 }
 
-export function trajectoryView(link) {
-  const choice = el("select", { ariaLabel: "State of the trajectory" }, {
-    change: () => link.send("plane", { name: choice.value }),
-  });
-  const fit = el("button", { type: "button", title: "Fit the plane to the current branch" },
-    { click: () => link.send("plane", { name: choice.value }) }, "Fit plane");
-  const canvas = el("canvas");
-  canvas.setAttribute("role", "img");
-  const said = el("div", { className: "rl-faint" });
-  const element = el("section", { className: "rl-trajectory", ariaLabel: "Trajectory" }, {},
-    el("div", { className: "rl-bar" }, {}, el("h4", {}, {}, "Trajectory of"), choice, fit),
-    canvas, said);
+/** Which state the plane is of, and a button to fit it anew; shared by Trajectory and Dynamics. */
+export function planeChoice(model, link, label) {
+  const fit = () => link.send("plane", { name: choice.value });
+  const choice = el("select", { ariaLabel: label }, { change: fit });
+  const button = el("button", { type: "button", title: "Fit the plane to the current branch" },
+    { click: fit }, "Fit plane");
   let names = "";
-  const update = (store, at, style, step) => {
-    const lanes = at.lanes.filter((l) => l.role === "state" && l.units > 1);
-    element.hidden = !lanes.length;
-    if (element.hidden) return;
-    if (names !== lanes.map((l) => l.name).join()) {
-      names = lanes.map((l) => l.name).join();
-      choice.replaceChildren(...lanes.map((l) => el("option", { value: l.name }, {}, l.name)));
+  let asked = false;
+  /** The plane and the lane that it is of, once both are there. */
+  const update = (store, lanes) => {
+    const found = planeLanes(lanes);
+    const key = found.map((l) => l.name).join("\n");
+    if (names !== key) {
+      names = key;
+      choice.replaceChildren(...found.map((l) =>
+        el("option", { value: l.name }, {}, l.title ?? l.name)));
     }
+    button.disabled = choice.disabled = store.place.length < 3 || !found.length;
     const { plane } = link;
-    const lane = plane && lanes.find((l) => l.name === plane.name);
-    canvas.hidden = !lane;
-    if (!lane) {
-      said.textContent = "Record a few steps, then press Fit plane.";
-      return;
+    const lane = plane && found.find((l) => l.name === plane.name);
+    if (lane) {
+      choice.value = plane.name;
+      return { plane, lane };
     }
-    choice.value = plane.name;
-    const share = plane.variance.map((v) => `${(100 * v).toFixed(0)} %`).join(" and ");
-    said.textContent = `Axes explain ${share} of the variance of ${plane.fit}.`;
-    paint(canvas, store, link.other, at, lane, plane, style, step);
-    canvas.ariaLabel = `Trajectory of ${plane.name} in its principal plane. ${said.textContent}`;
+    if (!asked && !button.disabled) {
+      asked = true;
+      fit();
+    }
+    return null;
   };
-  return { element, update };
+  return { element: el("div", { className: "rl-bar" }, {}, choice, button), update };
 }
 
-function paint(canvas, store, other, at, lane, plane, style, step) {
+export const planeText = (plane) =>
+  `The axes hold ${plane.variance.map((v) => `${(100 * v).toFixed(0)} %`).join(" and ")} `
+  + `of the variance of ${plane.fit}.`;
+
+export function trajectoryView(model, link) {
+  const choice = planeChoice(model, link, "State of the trajectory");
+  const canvas = el("canvas", { role: "img" });
+  const said = el("p", { className: "rl-faint" });
+  const element = el("div", {}, {}, choice.element, canvas, said);
+  const update = ({ store, lanes, style, step, others }) => {
+    const found = choice.update(store, lanes);
+    canvas.hidden = !found;
+    if (!found) {
+      said.textContent = lanes.some((l) => l.role === "state" && l.units > 1) || planeLanes(lanes).length
+        ? "Record at least 3 steps to see their path." : "A path needs a state of several units.";
+      return;
+    }
+    const { plane, lane } = found;
+    said.textContent = `${planeText(plane)} ○ step ${step}${others.length ? `; dashed: ${others[0][0]}` : ""}.`;
+    paint(canvas, store, others[0]?.[1] ?? null, lane, plane, style, step);
+    canvas.ariaLabel = `Path of ${lane.title ?? lane.name} in its principal plane. ${said.textContent}`;
+  };
+  return { name: "Trajectory", element, update };
+}
+
+function paint(canvas, store, ghost, lane, plane, style, step) {
   const g = context(canvas, PLANE_HIGH);
   const width = canvas.clientWidth;
   g.fillStyle = style.background;
   g.fillRect(0, 0, width, PLANE_HIGH);
   const rows = Array.from({ length: store.count }, (_, i) => store.first + i);
   const path = rows.map((row) => project(store, row, lane, plane));
-  const ghost = other.count && other.width === store.width
-    ? Array.from({ length: other.count }, (_, i) => project(other, other.first + i, lane, plane))
-    : [];
-  const reach = [0, 1].map((k) =>
-    Math.max(plane.reach[k], ...[...path, ...ghost].map((p) => Math.abs(p[k]) || 0)));
+  const old = ghost
+    ? Array.from({ length: ghost.count }, (_, i) => project(ghost, ghost.first + i, lane, plane)) : [];
+  const reach = [...plane.reach];
+  for (const p of [...path, ...old]) {
+    for (const k of [0, 1]) if (Math.abs(p[k]) > reach[k]) reach[k] = Math.abs(p[k]);
+  }
   const x = (p) => width / 2 + (p[0] / reach[0]) * (width / 2 - PLANE_MARGIN);
   const y = (p) => PLANE_HIGH / 2 - (p[1] / reach[1]) * (PLANE_HIGH / 2 - PLANE_MARGIN);
-  g.strokeStyle = style.line;
-  g.lineWidth = 1;
-  g.strokeRect(0.5, 0.5, width - 1, PLANE_HIGH - 1);
-  g.font = `11px ${style.font}`;
-  g.fillStyle = style.faint;
-  g.fillText("PC 1 →", width - 46, PLANE_HIGH - 6);
-  g.fillText("PC 2 ↑", 4, 12);
-  line(g, ghost, x, y, style.faint, [4, 4]);
-  line(g, path, x, y, style.text, []);
+  planeFrame(g, width, PLANE_HIGH, style);
+  drawPath(g, old, x, y, style.faint, [4, 4]);
+  drawPath(g, path, x, y, style.text, []);
   for (const [i, p] of path.entries()) {
-    if (Number.isNaN(p[0]) || path.length > 300) continue;
+    if (Number.isNaN(p[0]) || path.length > DOTTED) continue;
     g.fillStyle = rows[i] > store.place.t ? style.line : style.text;
     g.beginPath();
     g.arc(x(p), y(p), 2.5, 0, 7);
@@ -96,7 +123,21 @@ function paint(canvas, store, other, at, lane, plane, style, step) {
   }
 }
 
-function line(g, path, x, y, color, dash) {
+/** The frame of a plane and what its axes are. */
+export function planeFrame(g, width, height, style) {
+  g.strokeStyle = style.line;
+  g.lineWidth = 1;
+  g.strokeRect(0.5, 0.5, width - 1, height - 1);
+  g.font = `11px ${style.font}`;
+  g.fillStyle = style.faint;
+  g.textBaseline = "alphabetic";
+  g.textAlign = "right";
+  g.fillText("PC 1 →", width - 5, height - 6);
+  g.textAlign = "left";
+  g.fillText("PC 2 ↑", 5, 13);
+}
+
+export function drawPath(g, path, x, y, color, dash) {
   g.strokeStyle = color;
   g.lineWidth = 1.2;
   g.setLineDash(dash);

@@ -32,13 +32,15 @@ export function transportBar(model, link) {
   });
   const speed = el("select", { ariaLabel: "Steps per second" }, {
     change: () => { model.set("speed", Number(speed.value)); model.save_changes(); },
-  }, ...[1, 2, 5, 10, 30].map((s) => el("option", { value: s }, {}, `${s} / s`)));
-  const status = el("span", { className: "rl-status", role: "status", ariaLive: "polite" });
+  }, ...SPEEDS.map((s) => el("option", { value: s }, {}, `${s} / s`)));
+  const status = el("span", { className: "rl-status" });
+  const spoken = el("span", { className: "rl-spoken", role: "status" });
+  const speak = politely((text) => { spoken.textContent = text; });
   const progress = el("progress", { max: 1, value: 0, hidden: true, ariaLabel: "Progress of the run" });
   const element = el("div", { role: "toolbar", ariaLabel: "Transport" }, {},
     el("div", { className: "rl-bar" }, {},
       Reset, Back, Forward, Step, Again, el("span", { className: "rl-group" }, {}, Run, count, "steps"),
-      Play, speed, progress, status),
+      Play, speed, progress, status, spoken),
     el("div", { className: "rl-bar" }, {},
       el("label", {}, {}, "Branch", branches), el("span", { className: "rl-group" }, {}, Branch, name),
       Undo, Redo, Save, Export));
@@ -65,10 +67,11 @@ export function transportBar(model, link) {
     Again.disabled = place.t === 0;
     Run.disabled = empty && !running();
     Run.textContent = running() ? "Stop" : "Run";
+    Run.title = `${running() ? "Stop" : "Run"} (key N)`;
     Play.disabled = empty && !playing;
     Play.textContent = playing ? "Pause" : "Play";
     Play.title = `${playing ? "Pause" : "Play"} (key P)`;
-    speed.value = String(model.get("speed"));
+    showSpeed(speed, model.get("speed"));
     progress.hidden = !running();
     progress.value = model.get("progress");
     const names = model.get("branches");
@@ -78,6 +81,43 @@ export function transportBar(model, link) {
     }
     branches.value = place.branch;
     if (status.textContent !== said) status.textContent = said;
+    speak(said);
   };
-  return { element, update, key };
+  return { element, update, key, close: speak.stop };
+}
+
+const SPEEDS = [1, 2, 5, 10, 30];
+
+/** The speed in the list, also one that was set in Python. */
+function showSpeed(select, speed) {
+  const value = String(speed);
+  if (![...select.options].some((option) => option.value === value)) {
+    select.append(el("option", { value }, {}, `${value} / s`));
+  }
+  select.value = value;
+}
+
+const REST = 400;
+const LONGEST_SILENCE = 3000;
+
+/** Say the last of what comes in quick succession: when it rests, and else every few seconds. */
+export function politely(say, { quiet = REST, patience = LONGEST_SILENCE } = {}) {
+  let said = null;
+  let latest = null;
+  let since = 0;
+  let timer = null;
+  const speak = (text) => {
+    if (text === latest) return;
+    latest = text;
+    const now = Date.now();
+    if (timer === null) since = now;
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      timer = null;
+      if (latest !== said) say(latest);
+      said = latest;
+    }, Math.max(0, Math.min(quiet, since + patience - now)));
+  };
+  speak.stop = () => clearTimeout(timer);
+  return speak;
 }

@@ -21,7 +21,7 @@ function packed(table, count, width) {
 }
 
 function recording(branches, { t = 0, width = 2, planes = {}, orders = { index: {} } } = {}) {
-  const head = { width, t, planes, orders, traits: { speed: 100, compared: "", orders: {} } };
+  const head = { width, t, planes, orders, traits: { speed: 100, compared: [], orders: {} } };
   head.branches = branches.map(([name, count]) => ({ name, rows: count, table: rows(count, width) }));
   return new Recorded(head);
 }
@@ -149,11 +149,14 @@ test("branches can be changed and compared; the step stays where there is one", 
   const model = recording([["main", 4], ["other", 9]], { t: 3 });
   const seen = view(model);
   model.snapshot();
-  model.send({ id: 1, action: "compare", branch: "other" });
+  model.send({ id: 1, action: "compare", branches: ["gone", "other"] });
+  await later();
+  assert.deepEqual(model.get("compared"), ["other"]);
+  assert.equal(seen.other, null, "the view asks for what it lacks");
+  model.send({ id: 2, action: "other", branch: "other" });
   await later();
   assert.equal(seen.other.message.place.length, 8);
   assert.equal(seen.other.rows.length, 18);
-  assert.equal(model.get("compared"), "other");
   model.checkout("other");
   model.go(8);
   model.checkout("main");

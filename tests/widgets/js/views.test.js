@@ -4,7 +4,7 @@ import { carriers, distance } from "../../../rnnlab/widgets/static/compare.js";
 import { Field } from "../../../rnnlab/widgets/static/field.js";
 import { chosenUnits, lineRange } from "../../../rnnlab/widgets/static/lines.js";
 import { moved, selectUnit } from "../../../rnnlab/widgets/static/pointer.js";
-import { gateText, lookedAt } from "../../../rnnlab/widgets/static/sidebar.js";
+import { gateRows, lookedAt } from "../../../rnnlab/widgets/static/sidebar.js";
 import { WHOLE, layout, panned, slotOf, unitAt, zoomed } from "../../../rnnlab/widgets/static/stateview.js";
 import { Store } from "../../../rnnlab/widgets/static/store.js";
 import { project } from "../../../rnnlab/widgets/static/trajectory.js";
@@ -104,10 +104,17 @@ test("the step looked at is the one clicked, while it exists", () => {
 test("gates say what they imply, and only for the step they belong to", () => {
   const unit = { unit: 1, lane: { name: "0.h", role: "state" } };
   const told = { step: 3, branch: "main", gates: { 0: {
-    f: { values: [0, Math.exp(-1 / 4)], sigmoid: true },
+    i: { values: [0, 0.04], sigmoid: true },
+    g: { values: [0, -0.97], sigmoid: false },
     o: { values: [0, 0.95], sigmoid: true },
+    kept: { values: [0, Math.exp(-1 / 4)], state: "c" },
   } } };
-  assert.equal(gateText(told, unit, 3, "main"), "f 0.779, τ 4.0 steps · o 0.950 (open)");
-  assert.equal(gateText(told, unit, 4, "main"), "");
-  assert.equal(gateText(told, unit, 3, "other"), "");
+  const rows = gateRows(told, unit, 3, "main");
+  assert.deepEqual(rows.map((r) => [r.name, r.word]), [["i", "closed"], ["g", ""], ["o", "open"],
+    ["", "keeps 78 % of c a step: τ 4.0 steps"]]);
+  const own = { unit: 1, lane: { name: "0.c", role: "state" } };
+  assert.equal(gateRows(told, own, 3, "main").at(-1).word, "keeps 78 % a step: τ 4.0 steps");
+  assert.deepEqual(gateRows(told, unit, 4, "main"), []);
+  assert.deepEqual(gateRows(told, unit, 3, "other"), []);
+  assert.deepEqual(gateRows(told, { unit: 1, lane: { name: "1.h", role: "state" } }, 3, "main"), []);
 });

@@ -1,0 +1,194 @@
+"""The flow of a model and its fixed points at one input, in a plane that stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnnlab.analysis import FixedPoints, Plane, fixed_points, flow
+from rnnlab.analysis.bounds import invariant_box
+from rnnlab.analysis.classify import index_sum, kinds, spectra
+from rnnlab.analysis.dynamics import Dynamics, to_numpy
+from rnnlab.analysis.gap import Gaps
+from rnnlab.analysis.search import Search
+from rnnlab.widgets.work import Job, Message
+
+GRID = 16
+"""Arrows along each side."""
+LITTLE = 16
+"""States of up to so many numbers are searched everywhere without being asked to: it is quick."""
+MARGIN, WIDEST = 1.2, 4.0
+"""The window reaches so much farther than the run does, and at the most, where points lie there."""
+LISTED = 100
+"""So many points are told to the page."""
+SETTLE = 80
+"""Steps that states of the plane are let run to come near attractors."""
+
+
+class Portrait:
+    """What is drawn in one plane: it keeps its axes, and the points found so far.
+
+    `fitted` is what `insight.plane` gave. The window onto the plane only ever grows, so that
+    nothing jumps while an input is changed.
+    """
+
+    def __init__(self, fitted: Message) -> None:
+        self.name: str = fitted["name"]
+        self._mean = np.asarray(fitted["mean"], float)
+        self._axes = np.asarray(fitted["axes"], float)
+        self._reach = np.asarray(fitted["reach"], float)
+        self._window = MARGIN * self._reach
+        self._known: Tensor | None = None
+
+    def draw(self, job: Job, model: Any, x: Tensor, state: np.ndarray, thorough: bool) -> None:
+        """Tell the page the flow, then the points that are quickly found, then all."""
+        d = Dynamics(model, "flow")
+        where = self._plane(d, state)
+        job.part(*self._flow(model, where, x, state))
+        found = self._near(job, d, where, x)
+        self._tell(job, d, where, found)
+        if self._grow(where.place(found["points"])):
+            where = self._plane(d, state)
+            job.part(*self._flow(model, where, x, state))
+        if thorough or d.n <= LITTLE:
+            known = self._known if self._known is not None and len(self._known) else None
+            every = fixed_points(model, x=x, starts=known, progress=job.tell)
+            self._known = torch.as_tensor(np.array(every.points))
+            self._tell(job, d, where, _described(every))
+            if self._grow(where.place(every.points)):
+                job.part(*self._flow(model, self._plane(d, state), x, state))
+
+    def _plane(self, d: Dynamics, state: np.ndarray) -> Plane:
+        """The plane among all states: what it does not span is held at `state`."""
+        origin = state.copy()
+        axes = np.zeros((2, d.n))
+        columns = d.cell.slices[self.name] if self.name else slice(0, d.n)
+        origin[columns] = self._mean
+        axes[:, columns] = self._axes
+        a, b = self._window
+        return Plane(origin, axes, ("PC 1", "PC 2"), ((-a, a), (-b, b)))
+
+    def _flow(self, model: Any, where: Plane, x: Tensor, state: np.ndarray) -> tuple[Any, ...]:
+        found = flow(model, where, x=x, state=state, grid=GRID)
+        arrays = [found.velocity, found.speed, found.out_of_plane]
+        table = np.concatenate([array.astype("<f4").ravel() for array in arrays])
+        told = {
+            "grid": GRID,
+            "window": self._window.tolist(),
+            "x": np.atleast_1d(np.asarray(x, float)).ravel().tolist(),
+            "failed": found.failed,
+        }
+        return "flow", told, [table]
+
+    def _near(self, job: Job, d: Dynamics, where: Plane, x: Tensor) -> Message:
+        """The points that known ones and the states of the plane lead to."""
+        inputs = d.inputs(x)
+        with d.untouched(inputs), d.telling(1, lambda _: job.check()):
+            gaps = Gaps(d, inputs)
+            lower, upper = (b.to(d.device) for b in invariant_box(d.model, inputs))
+            reach = torch.as_tensor(2 + 2 * np.abs(where.origin)).to(d.device)
+            low, high = torch.maximum(lower, -reach), torch.minimum(upper, reach)
+            search = Search(gaps.residual, lower, upper, low, high, 10.0, 0)
+            a, b = where.grid(6)
+            s = where.states(np.stack(np.meshgrid(a, b), axis=-1).reshape(-1, 2))
+            begun = torch.as_tensor(s).to(d.device)
+            settled, field = begun, d.field(inputs)
+            for _ in range(SETTLE):
+                settled = field(settled)
+            settled = torch.unique(settled.round(decimals=6), dim=0)  # most end at the same few
+            starts = [settled, begun[::5]]
+            if self._known is not None:
+                starts += [self._known.to(d.device)] * 3  # one for each way of `Search.add`
+            starts = torch.cat(starts)
+            bounded = bool((torch.isfinite(lower) & torch.isfinite(upper)).all())
+            search.add(starts[torch.isfinite(starts).all(dim=1)])
+            if not bounded or index_sum(gaps, search.points) != 1:
+                search.add(search.relatives(36))
+            points, radius = search.points, search.radius
+            eigen = spectra(gaps, points, radius, torch.zeros(len(points), dtype=torch.bool))
+            order = eigen.order(points)
+            points, radius, eigen = points[order], radius[order], eigen.at(order)
+            total = index_sum(gaps, points) if bounded and not len(search.flat) else None
+            self._known = points
+            return {
+                "points": to_numpy(points),
+                "eigenvalues": eigen.values,
+                "index": eigen.index,
+                "marginal": eigen.marginal,
+                "residual": to_numpy(gaps.residual(points).norm(dim=1)),
+                "radius": to_numpy(radius),
+                "dimension": np.zeros(len(points), int),
+                "complete": None if total is None else total == 1,
+                "index_sum": total,
+                "starts": search.starts,
+                "rejected": dict(search.rejected),
+                "failed": (),
+                "thorough": False,
+            }
+
+    def _tell(self, job: Job, d: Dynamics, where: Plane, found: Message) -> None:
+        places = where.place(found["points"])
+        names = kinds(found["index"], found["marginal"], found["dimension"])
+        listed = [
+            {
+                "at": place.tolist(),
+                "kind": "saddle" if kind == "unstable" and index < d.n else kind,
+                "index": int(index),
+                "residual": float(residual),
+                "radius": float(radius),
+                **_slowest(eigenvalues),
+            }
+            for place, kind, index, residual, radius, eigenvalues in zip(
+                places[:LISTED],
+                names,
+                found["index"],
+                found["residual"],
+                found["radius"],
+                found["eigenvalues"],
+                strict=False,
+            )
+        ]
+        kept = ("complete", "index_sum", "starts", "rejected", "failed", "thorough")
+        told = {key: found[key] for key in kept}
+        job.part("points", {"listed": listed, "count": len(places), "units": d.n, **told})
+
+    def _grow(self, places: np.ndarray) -> bool:
+        """Widen the window to hold these places, within bounds; whether that changed it."""
+        near = places[(np.abs(places) <= WIDEST * self._reach.max()).all(axis=1)]
+        wanted = np.maximum(self._window, 1.1 * np.abs(near).max(axis=0, initial=0.0))
+        changed = bool((wanted > 1.001 * self._window).any())
+        self._window = wanted
+        return changed
+
+
+def _described(found: FixedPoints) -> Message:
+    return {
+        "points": found.points,
+        "eigenvalues": found.eigenvalues,
+        "index": found.index,
+        "marginal": found.marginal,
+        "residual": found.residual,
+        "radius": found.error_radius,
+        "dimension": found.dimension,
+        "complete": found.complete,
+        "index_sum": found.index_sum,
+        "starts": found.starts,
+        "rejected": found.rejected,
+        "failed": found.failed,
+        "thorough": True,
+    }
+
+
+def _slowest(eigenvalues: np.ndarray) -> dict[str, Any]:
+    """The mode that is nearest to standing still: its time constant, and whether it grows."""
+    size = np.abs(eigenvalues)
+    size = size[np.isfinite(size) & (size > 0)]
+    if not len(size):
+        return {"tau": None, "grows": False}
+    rate = np.log(size)
+    slowest = rate[np.abs(rate).argmin()]
+    tau = None if slowest == 0 else float(1 / abs(slowest))
+    return {"tau": tau, "grows": bool(slowest > 0)}

@@ -1,0 +1,206 @@
+"""What the tabs Memory and Dynamics compute, in threads, on a copy of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rnnlab.analysis import attribution, memory
+from rnnlab.analysis.attribution import check_real
+from rnnlab.errors import RnnlabError
+from rnnlab.functional import ModelCell, as_cell, private_copy
+from rnnlab.recur import Recur
+from rnnlab.session import Session
+from rnnlab.widgets.insight import plane, window
+from rnnlab.widgets.portrait import Portrait
+from rnnlab.widgets.work import Job, Message, Send, Work
+
+LONGEST = 512
+"""So many of the steps before the one looked at are asked what is still known of them."""
+
+
+class Studies:
+    """The longer questions of one explorer's page, one of each kind at a time."""
+
+    def __init__(self, session: Session, send: Send, row: Callable[[], int]) -> None:
+        self._session = session
+        self._send = send
+        self._row = row
+        self._memory = Work("memory", send)
+        self._dynamics = Work("dynamics", send)
+        self._portrait: Portrait | None = None
+
+    def close(self) -> None:
+        """End what is being computed."""
+        self._memory.close()
+        self._dynamics.close()
+
+    def stop(self, message: Message) -> None:
+        """End one study: `topic` says which."""
+        works = {work.topic: work for work in (self._memory, self._dynamics)}
+        works[message["topic"]].stop()
+
+    def fit(self, name: str) -> Portrait:
+        """Fit the plane of a state anew; what was found in the old one is forgotten."""
+        found = plane(self._session, name, self._row())
+        self._portrait = Portrait(found)
+        self._send(found, [])
+        return self._portrait
+
+    def remember(self, message: Message) -> None:
+        """What the state, an output or a unit after a step still depends on."""
+
+        def prepare() -> Callable[[Job], None]:
+            step = int(message["step"])
+            if step < 1:
+                raise RnnlabError("Explorer: no input has been fed before the initial state.")
+            subject = Subject.of(self._session, max(0, step - LONGEST), step, self._row())
+            target, method = message["target"], str(message["method"])
+            return lambda job: recall(job, subject, target, method)
+
+        self._memory.start(message["request"], prepare)
+
+    def portray(self, message: Message) -> None:
+        """The flow and the fixed points of a constant input in the plane of a state."""
+
+        def prepare() -> Callable[[Job], None]:
+            session, name, step = self._session, str(message["name"]), int(message["step"])
+            portrait = self._portrait
+            if portrait is None or portrait.name != name:
+                portrait = self.fit(name)
+            if "x" not in session.recorded() or "x.1" in session.recorded():
+                raise RnnlabError("Explorer: the flow is drawn for models with one input.")
+            subject = Subject.of(session, step, step, self._row())
+            row = session.read("x", 0, 1)[0]
+            shape = row.shape[1:] if subject.batched else row.shape
+            x = torch.as_tensor(np.asarray(message["x"]).astype(row.dtype).reshape(shape))
+            state, thorough = subject.state, bool(message.get("thorough"))
+            return lambda job: portrait.draw(job, subject.model, x, state, thorough)
+
+        self._dynamics.start(message["request"], prepare)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model of its own, which no later training or step reaches, and a stretch of a recording.
+
+    Attributes:
+        model: the copy.
+        cell: it as a function of vectors, in float64.
+        xs: `(T, …)`, the inputs; of a batch, those of one row.
+        state: `(S,)`, the whole state before them.
+        start: the step after which they come.
+        batched: whether the recording is one of a batch.
+    """
+
+    model: nn.Module
+    cell: ModelCell
+    xs: np.ndarray | None
+    state: np.ndarray
+    start: int
+    batched: bool
+
+    @classmethod
+    def of(cls, session: Session, start: int, stop: int, row: int) -> Subject:
+        """The steps start + 1 … stop of the current branch; of a batch, one row."""
+        model = private_copy(session.model, _own)
+        cell = as_cell(model, dtype=torch.float64)
+        trace = window(session, start, stop)
+        recorded, initial = session.recorded(), session.initial()
+        batched = any(len(recorded.get(name, ())) > len(cell.shapes[name]) for name in cell.names)
+        parts = []
+        for name, shape in cell.shapes.items():
+            before = np.asarray(trace.initial.get(name, initial[name]))
+            rows = before.reshape(-1, *shape)
+            parts.append(rows[min(row, len(rows) - 1)].ravel())
+        xs = trace["x"] if "x" in trace and "x.1" not in trace else None
+        if xs is not None and batched:
+            xs = xs[:, row]
+        return cls(model, cell, xs, np.concatenate(parts).astype(float), start, batched)
+
+    def place(self, name: str, unit: int) -> int:
+        """Where a unit stands in the vector of the whole state."""
+        if name not in self.cell.slices:
+            raise RnnlabError(f"Explorer: there is no state {name!r}.")
+        return self.cell.slices[name].start + unit
+
+
+def _own(value: Any) -> Any:
+    """A copy in main memory: the analyses compute in float64, which not every device has."""
+    return value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value
+
+
+def recall(job: Job, subject: Subject, target: Message, method: str) -> None:
+    """What an output or a unit at the end depends on, then how the dependence fades.
+
+    The target is `{"y": 3}`, `{"name": "0.h", "unit": 17}`, or `{"all": "state"}` or "output".
+    """
+    if subject.xs is None:
+        raise RnnlabError("Explorer: memory is about models with one input.")
+    model, cell, xs = _behind_embedding(subject)
+    check_real("memory", torch.as_tensor(np.array(xs)), ())
+    whole = target.get("all")
+    if not whole:
+        traced: Any = model
+        if "y" in target:
+            chosen = int(target["y"])
+        else:  # the places of states are those of the whole model: what is left out has none
+            traced = Recur(_shown(cell), torch.as_tensor(subject.state))
+            chosen = subject.place(str(target["name"]), int(target["unit"]))
+        found = attribution(traced, xs, chosen, method, state=subject.state)  # type: ignore[arg-type]
+        sums = found.magnitude if method == "gradient" else found.values.sum(axis=1)
+        job.part(
+            "values",
+            {
+                "start": subject.start,
+                "value": found.output,
+                "method": method,
+                "failed": found.failed,
+            },
+            [sums.astype("<f4")],
+        )
+    faded = memory(model, xs, state=subject.state, progress=job.tell)
+    if whole:
+        logs = faded.log_output if whole == "output" else faded.log_state
+        job.part(
+            "values",
+            {"start": subject.start, "value": None, "method": "norm", "failed": faded.failed},
+            [np.exp(logs).astype("<f4")],
+        )
+    job.part(
+        "fading",
+        {
+            "steps": len(faded.log_lag),
+            "horizon": faded.horizon,
+            "reached": faded.horizon_reached,
+            "e_folding": faded.e_folding if np.isfinite(faded.e_folding) else None,
+            "endless": bool(np.isposinf(faded.e_folding)),
+        },
+    )
+
+
+def _shown(cell: ModelCell) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """The model with its whole state for an output."""
+
+    def step(s: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        after = cell.flat_step(s, x)[0]
+        return after, after
+
+    return step
+
+
+def _behind_embedding(subject: Subject) -> tuple[Any, ModelCell, Any]:
+    """The part of the model that has derivatives, and its inputs: tokens become their vectors."""
+    model, xs = subject.model, subject.xs
+    first, *others = model if isinstance(model, nn.Sequential) and len(model) else [model]
+    if not isinstance(first, nn.Embedding):
+        return model, subject.cell, xs
+    with torch.no_grad():
+        vectors = first(torch.as_tensor(np.array(xs), dtype=torch.long)).cpu().numpy()
+    rest = type(model)(*others)
+    return rest, as_cell(rest, dtype=torch.float64), vectors

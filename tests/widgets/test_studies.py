@@ -1,0 +1,251 @@
+"""The tabs Memory and Dynamics: right numbers, on a copy of the model, by request."""
+
+import asyncio
+
+import numpy as np
+import pytest
+import torch
+
+import rnnlab as rl
+from rnnlab.widgets.studies import Subject
+
+
+class Asked:
+    """Asks an explorer's page the long questions and waits for the end of each."""
+
+    def __init__(self, page):
+        self.page = page
+        self.count = 0
+
+    async def ask(self, topic, **detail):
+        self.count += 1
+        before = len(self.page.sent)
+        self.page.press(topic, request=self.count, **detail)
+        while True:
+            found = [m for m in self.page.sent[before:] if m.get("request") == self.count]
+            if any(m["state"] in ("done", "error", "stopped") for m in found):
+                return found
+            await asyncio.sleep(0.005)
+
+    def __call__(self, topic, **detail):
+        return asyncio.run(self.ask(topic, **detail))
+
+
+def part(messages, name):
+    assert messages[-1]["state"] == "done", messages[-1]["error"]
+    return [m for m in messages if m.get("part") == name][-1]
+
+
+@pytest.fixture
+def lstm(open_page):
+    torch.manual_seed(0)
+    xs = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
+    page = open_page(lambda: rl.explore(rl.Chain(rl.LSTM(3, 4), rl.Dense(4, 2)), xs))
+    page.explorer.session.run(xs, progress=False)
+    return page
+
+
+@pytest.mark.parametrize("method", ["gradient", "integrated", "input_x_gradient"])
+def test_an_output_is_attributed_to_the_inputs_before_the_step(lstm, method):
+    session = lstm.explorer.session
+    found = Asked(lstm)("memory", step=7, target={"y": 1}, method=method)
+    values = part(found, "values")
+    trace = session.trace()
+    wanted = rl.analysis.attribution(session.model, trace["x"][:7], 1, method)
+    sums = wanted.magnitude if method == "gradient" else wanted.values.sum(axis=1)
+    np.testing.assert_allclose(values["rows"], sums, rtol=1e-5)
+    assert values["start"] == 0
+    assert values["value"] == pytest.approx(float(trace["y"][6, 1]), rel=1e-5)
+    memory = rl.analysis.memory(session.model, trace["x"][:7], progress=False)
+    fading = part(found, "fading")
+    assert (fading["steps"], fading["horizon"], fading["reached"]) == (
+        7,
+        memory.horizon,
+        memory.horizon_reached,
+    )
+    assert fading["e_folding"] == pytest.approx(memory.e_folding)
+
+
+def test_a_unit_of_the_state_is_attributed_too(lstm):
+    session = lstm.explorer.session
+    found = Asked(lstm)("memory", step=5, target={"name": "0.c", "unit": 2}, method="gradient")
+    xs = torch.tensor(session.trace()["x"][:5], requires_grad=True)
+    cell = rl.as_cell(session.model)
+    states = cell.initial_state()
+    for x in xs:
+        states, _ = cell(states, x)
+    (gradient,) = torch.autograd.grad(states["0.c"][2], xs)
+    np.testing.assert_allclose(part(found, "values")["rows"], gradient.norm(dim=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("whole", ["state", "output"])
+def test_the_whole_state_and_output_have_norms(lstm, whole):
+    session = lstm.explorer.session
+    found = Asked(lstm)("memory", step=12, target={"all": whole}, method="gradient")
+    wanted = rl.analysis.memory(session.model, session.trace(), progress=False)
+    norms = wanted.state if whole == "state" else wanted.output
+    np.testing.assert_allclose(part(found, "values")["rows"], norms, rtol=1e-5)
+
+
+def test_a_long_past_is_asked_only_about_its_newest_part(open_page, monkeypatch):
+    monkeypatch.setattr("rnnlab.widgets.studies.LONGEST", 8)
+    page = open_page(lambda: rl.explore(rl.RNN(1, 2)))
+    page.explorer.session.run(torch.ones(20, 1), progress=False)
+    values = part(Asked(page)("memory", step=18, target={"all": "state"}, method="x"), "values")
+    assert (values["start"], len(values["rows"])) == (10, 8)
+    whole = rl.analysis.memory(page.explorer.session.model, torch.ones(18, 1), progress=False)
+    np.testing.assert_allclose(values["rows"], whole.state[10:], rtol=1e-5)
+
+
+def test_tokens_count_by_their_vectors(open_page):
+    torch.manual_seed(0)
+    model = rl.Chain(torch.nn.Embedding(5, 3), rl.GRU(3, 4), rl.Dense(4, 5))
+    page = open_page(lambda: rl.explore(rl.Session(model), input_names=["token"]))
+    tokens = torch.tensor([1, 4, 2])
+    for token in tokens:
+        page.explorer.session.step(token)
+    target = {"name": "1.h", "unit": 0}
+    found = Asked(page)("memory", step=3, target=target, method="gradient")
+    cell = rl.as_cell(rl.Chain(*list(model)[1:]))
+    xs = model[0](tokens).detach().requires_grad_()
+    states = cell.initial_state()
+    for x in xs:
+        states, _ = cell(states, x)
+    (gradient,) = torch.autograd.grad(states["0.h"][0], xs)
+    np.testing.assert_allclose(part(found, "values")["rows"], gradient.norm(dim=1), rtol=1e-5)
+
+
+def test_of_a_batch_the_first_row_is_meant(open_page):
+    page = open_page(lambda: rl.explore(rl.RNN(2, 3), input_names="ab"))
+    xs = torch.randn(4, 2, 2, generator=torch.Generator().manual_seed(0))
+    for x in xs:
+        page.explorer.session.step(x)
+    found = Asked(page)("memory", step=4, target={"all": "state"}, method="gradient")
+    wanted = rl.analysis.memory(page.explorer.session.model, xs[:, 0], progress=False)
+    np.testing.assert_allclose(part(found, "values")["rows"], wanted.state, rtol=1e-5)
+
+
+def test_what_cannot_be_told_is_an_error_of_the_request(lstm):
+    ask = Asked(lstm)
+    before = ask("memory", step=0, target={"all": "state"}, method="gradient")
+    assert before[-1]["error"] == "Explorer: no input has been fed before the initial state."
+    gone = ask("memory", step=3, target={"name": "9.h", "unit": 0}, method="gradient")
+    assert gone[-1]["error"] == "Explorer: there is no state '9.h'."
+    assert lstm.explorer.error == ""
+
+
+def test_a_study_has_a_model_of_its_own(lstm):
+    session = lstm.explorer.session
+    subject = Subject.of(session, 3, 3)
+    weights = {n: w.clone() for n, w in session.model.state_dict().items()}
+    with torch.no_grad():
+        for parameter in session.model.parameters():
+            parameter.add_(1.0)
+    for name, weight in subject.model.state_dict().items():
+        assert torch.equal(weight, weights[name])
+    trace = session.trace()
+    before = np.concatenate([trace["0.h"][2], trace["0.c"][2]])
+    np.testing.assert_array_equal(subject.state, before.astype(float))
+
+
+@pytest.fixture
+def bistable(open_page):
+    """h' = tanh(2h + x) in two independent units: nine fixed points at x = 0, one at x = 1."""
+    model = rl.RNN(1, 2)
+    with torch.no_grad():
+        model.cell.weight_hh.copy_(2 * torch.eye(2))
+        model.cell.weight_ih.fill_(1.0)
+        model.cell.bias.zero_()
+    page = open_page(lambda: rl.explore(model, input_names=["push"]))
+    xs = torch.tensor([[0.3], [-0.8], [0.1], [1.0], [0.2]])
+    page.explorer.session.run(xs, progress=False)
+    page.explorer.session.poke("h", 0, 0.3)  # else both units go the same way
+    page.explorer.session.run(xs, progress=False)
+    return page
+
+
+def test_fixed_points_appear_and_annihilate_with_the_input(bistable):
+    ask, counts = Asked(bistable), []
+    for x in (0.0, 1.0, 0.0):
+        found = ask("dynamics", name="h", step=10, x=[x])
+        points = part(found, "points")
+        assert points["thorough"] is True, "a small state is searched everywhere"
+        counts.append([points["count"], points["complete"], points["index_sum"]])
+    assert counts == [[9, True, 1], [1, True, 1], [9, True, 1]]
+    kinds = [point["kind"] for point in points["listed"]]
+    assert sorted(kinds) == ["saddle"] * 4 + ["stable"] * 4 + ["unstable"]
+    slope = 0.166372087751674
+    stable = points["listed"][kinds.index("stable")]
+    assert (stable["tau"], stable["grows"]) == (pytest.approx(-1 / np.log(slope)), False)
+    assert max(point["residual"] for point in points["listed"]) < 1e-12
+
+
+def test_points_and_flow_lie_in_the_plane_of_the_trajectory(bistable):
+    found = Asked(bistable)("dynamics", name="h", step=10, x=[0.0])
+    plane = next(m for m in bistable.sent if m["kind"] == "plane")
+    mean, axes = np.array(plane["mean"]), np.array(plane["axes"])
+    root = 0.957504024077269
+    corners = np.array([[a, b] for a in (-root, root) for b in (-root, root)])
+    stable = [p["at"] for p in part(found, "points")["listed"] if p["kind"] == "stable"]
+    wanted = (corners - mean) @ axes.T
+    for place in wanted:
+        assert np.abs(np.array(stable) - place).max(axis=1).min() < 1e-6
+    flow = part(found, "flow")
+    a, b = flow["window"]
+    assert all(np.abs(wanted[:, 0]) <= a)
+    assert all(np.abs(wanted[:, 1]) <= b), "the window has grown to hold what was found"
+    grid = flow["grid"]
+    velocity = flow["rows"][: 2 * grid * grid].reshape(grid, grid, 2)
+    z = np.array([np.linspace(-a, a, grid)[3], np.linspace(-b, b, grid)[11]])
+    s = mean + z @ axes
+    np.testing.assert_allclose(velocity[11, 3], axes @ (np.tanh(2 * s) - s), atol=1e-5)
+    out = flow["rows"][3 * grid * grid :]
+    assert np.abs(out).max() < 1e-5, "two units: nothing leaves their plane"
+
+
+def test_a_larger_state_is_followed_first_and_searched_when_asked(bistable, monkeypatch):
+    monkeypatch.setattr("rnnlab.widgets.portrait.LITTLE", 1)
+    ask = Asked(bistable)
+    points = part(ask("dynamics", name="h", step=10, x=[0.0]), "points")
+    assert points["thorough"] is False
+    assert {"stable", "saddle"} <= {point["kind"] for point in points["listed"]}
+    found = ask("dynamics", name="h", step=10, x=[0.0], thorough=True)
+    told = [m["thorough"] for m in found if m.get("part") == "points"]
+    assert told == [False, True]
+    assert part(found, "points")["count"] == 9
+
+
+def test_a_long_search_is_cancelled_and_the_session_goes_on_meanwhile(lstm, monkeypatch):
+    monkeypatch.setattr("rnnlab.widgets.portrait.LITTLE", 1)
+    session = lstm.explorer.session
+    torch.manual_seed(5)
+    drawn = torch.get_rng_state()
+
+    async def main():
+        ask = Asked(lstm)
+        waiting = asyncio.create_task(
+            ask.ask("dynamics", name="", step=12, x=[0.0, 0.0, 0.0], thorough=True)
+        )
+        while not any(m.get("part") == "points" for m in lstm.sent):
+            await asyncio.sleep(0.005)
+        lstm.press("step")
+        lstm.press("cancel", topic="dynamics")
+        return await waiting
+
+    found = asyncio.run(main())
+    assert found[-1]["state"] == "stopped"
+    assert session.t == 13
+    assert torch.equal(drawn, torch.get_rng_state())
+
+
+def test_spans_of_joint_activity_are_found(lstm):
+    trace = lstm.explorer.session.trace()
+    units = [["0.h", 0], ["0.h", 1]]
+    lstm.press("find", units=units, above=0.0, at_least=2)
+    told = next(m for m in lstm.sent if m["kind"] == "found")
+    both = (trace["0.h"][:, :2] > 0).all(axis=1)
+    steps = [t for first, last, _ in told["spans"] for t in range(first, last + 1)]
+    assert steps == (np.flatnonzero(both) + 1).tolist()
+    assert told["count"] == len(told["spans"])
+    lstm.press("find", units=units, above=0.0, at_least=3)
+    assert "at_least" in lstm.explorer.error
