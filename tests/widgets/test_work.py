@@ -142,3 +142,21 @@ def test_without_a_loop_it_says_what_is_missing(heard):
     with pytest.raises(rl.RnnlabError, match="memory needs a live kernel to compute in"):
         Work("memory", heard.send).start("a", lambda: lambda job: None)
     assert heard == []
+
+
+def test_what_was_said_before_the_stop_is_not_heard_after_it(heard):
+    async def main():
+        said = threading.Event()
+
+        def task(job):
+            job.part("late", {})
+            said.set()
+
+        work = Work("memory", heard.send)
+        work.start("a", lambda: task)
+        assert said.wait(5)  # the loop stands still meanwhile
+        work.stop()
+        await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    assert heard.of("a") == ["started", "stopped"]
