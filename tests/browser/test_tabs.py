@@ -187,7 +187,8 @@ def test_memory_shows_which_inputs_are_left_and_a_click_selects_a_step(notebook,
     strongest.first.click()
     notebook.frame()
     assert notebook.execute("explorer.selection['step']") == wanted
-    strip.click(position={"x": 118 + 60, "y": 60})  # columns are 44 points wide at the most
+    column = min(44, (strip.bounding_box()["width"] - 118 - 62) / 13)
+    strip.click(position={"x": 118 + 1.5 * column, "y": 60})
     notebook.page.wait_for_timeout(200)
     assert notebook.execute("explorer.selection['step']") == "1"
     panel.get_by_label("Dependence of").select_option(label="the whole output")

@@ -89,7 +89,6 @@ function drawDistances(canvas, store, others, at, lanes, style) {
   const g = context(canvas, DISTANCE_HIGH);
   g.fillStyle = style.background;
   g.fillRect(0, 0, canvas.clientWidth, DISTANCE_HIGH);
-  g.font = `11px ${style.font}`;
   // a row a pixel at the most, of those that the page holds of both
   const every = Math.max(1, 1 / at.column);
   const rows = Array.from({ length: Math.floor((at.last - at.first) / every) },

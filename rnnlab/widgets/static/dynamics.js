@@ -23,7 +23,7 @@ export function searchText({ count, listed, complete, index_sum: sum, rejected, 
   const rest = Object.entries(rejected).filter(([, n]) => n).map(([why, n]) => `${n} ${why}`);
   const points = `${count} fixed ${count === 1 ? "point" : "points"} in ${units} dimensions`;
   const resting = listed.some(({ kind }) => kind !== "saddle" && kind !== "unstable")
-    ? "" : ", none of them stable: states run in a cycle or wander";
+    ? "" : `, ${count === 1 ? "not" : "none of them"} stable: states run in a cycle or wander`;
   const how = thorough ? "searched everywhere" : "looked for near the plane and the last points";
   const signed = sum === null ? "" : sum > 0 ? `+${sum}` : String(sum).replace("-", "−");
   const sure = complete === true ? "complete as far as the index sum tells (+1)"
@@ -92,8 +92,8 @@ export function dynamicsView(model, link) {
     canvas.ariaLabel = `Flow in the principal plane of ${found.lane.title ?? found.lane.name}`
       + `${points ? `; ${points.count} fixed points, listed below` : ""}`;
     const changed = [...set].map(([k, v]) => `${unitLabel(lane, k)} = ${rounded3(v)}`).join(", ");
-    legend.textContent = `Input of step ${fed}${changed ? ` with ${changed}` : ""}. Arrows: one step; faint where `
-      + "the speed leaves the plane. ● stable ◐ saddle ○ unstable ◇ marginal; ✕ the state now.";
+    legend.textContent = `Input of step ${fed}${changed ? ` with ${changed}` : ""}. `
+      + "● stable ◐ saddle ○ unstable ◇ marginal; ✕ the state looked at.";
     said.textContent = points ? searchText(points) : "";
     every.hidden = !points || points.thorough || busy(work);
     listPoints(table, points);

@@ -17,6 +17,8 @@ const OUTPUTS = 12;
 const METHODS = [["gradient", "gradient"], ["integrated", "integrated gradients"],
   ["input_x_gradient", "input × gradient"]];
 
+const CONTRIBUTIONS = ["integrated", "input_x_gradient"];
+
 /** Top and bottom of a logarithmic axis for these magnitudes, as powers of ten; null without any. */
 export function decades(values) {
   let most = 0;
@@ -180,8 +182,7 @@ function drawBars(canvas, store, lanes, at, style, values, log, { title, step, s
   g.fillStyle = style.faint;
   g.fillText(title, 4, BARS_TOP + 22, 74);
   if (!values) return;
-  const method = { norm: "norm", gradient: "norm", integrated: "share", input_x_gradient: "share" }[values.method];
-  g.fillText(method, 4, BARS_TOP + 38, 74);
+  g.fillText(CONTRIBUTIONS.includes(values.method) ? "contribution" : "‖∂/∂x‖", 4, BARS_TOP + 38, 74);
   const numbers = values.data;
   const axis = log ? decades(numbers) : [0, numbers.reduce((m, v) => Math.max(m, Math.abs(v)), 0)];
   drawBarAxis(g, at, style, axis, log, floor);

@@ -68,6 +68,8 @@ test("a search says how many points, how sure that is, and what it did not keep"
     + "as the index sum tells (+1). Of 84 starts: 5 did not converge.");
   assert.match(searchText({ ...base, count: 1, complete: false, index_sum: -1 }),
     /^1 fixed point .* incomplete: the index sum is −1, it must be \+1\./);
+  const one = { ...base, count: 1, listed: [{ kind: "saddle" }] };
+  assert.match(searchText(one), /^1 fixed point in 2 dimensions, not stable: states run/);
   assert.match(searchText({ ...base, listed: [{ kind: "saddle" }] }), /dimensions, none of them stable: states run/);
   assert.match(searchText({ ...base, complete: null, index_sum: null, failed: ["Why."] }),
     /no check of completeness applies.* Why\.$/);
