@@ -223,6 +223,13 @@ class TestHtml:
         assert "img" not in [tag for tag, _ in page.tags]
         assert list(page.tables) == [evil]
 
+    def test_tokens_travel_along_as_text(self, tmp_path):
+        words = rl.Vocabulary(["river", "</script>"], one_hot=True)
+        explorer = rl.explore(rl.Session(rl.RNN(2, 3), words.encode))
+        explorer.session.run(["river", "</script>"])
+        page = Page(explorer.to_html(tmp_path / "page.html"))
+        assert page.head["branches"][0]["labels"] == ["river", "</script>"]
+
     def test_it_is_the_same_every_time(self, explorer, tmp_path):
         a, b = (explorer.to_html(tmp_path / name).read_bytes() for name in ("a", "b"))
         assert a == b

@@ -239,8 +239,8 @@ class TestApp:
         [
             (
                 "digit",
-                "rnnlab app: no model 'digit'. Name one of the zoo (digits) or a function of yours "
-                "that returns one, as path.py:function.",
+                "rnnlab app: no model 'digit'. Name one of the zoo (bank, digits) or a "
+                "function of yours that returns one, as path.py:function.",
             ),
             ("{0}/none.py:f", "rnnlab app: there is no file {0}/none.py."),
             ("{0}/empty.py:f", "rnnlab app: {0}/empty.py has no function 'f'."),

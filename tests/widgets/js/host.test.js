@@ -99,9 +99,13 @@ test("of a long recording the newest rows are given, and others as tiles", async
   const tiles = [];
   model.on("msg:custom", (message, buffers) => {
     if (message.kind === "tile") tiles.push([message, buffers.map((_, k) => floats(buffers, k))]);
+    if (message.whole) labels = message.labels;
   });
+  let labels = null;
+  model.branch.labels = Array.from({ length: 30000 }, (_, t) => `step ${t + 1}`);
   model.snapshot();
   assert.deepEqual([store.first, store.end], [22001, 30001]);
+  assert.deepEqual([labels[0], labels.at(-1), labels.length], ["step 22001", "step 30000", 8000]);
   assert.equal(store.value(0, 1), rows(1, 2)[1]);
   model.go(9);
   assert.deepEqual([store.first, store.place.t], [22001, 9]);
