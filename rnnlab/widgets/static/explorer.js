@@ -68,10 +68,6 @@ function render(link, model, root) {
         canvas, readout, lines, text.element, ...strips),
       el("div", { className: "rl-side" }, {}, outputs.element, tabs.element)));
 
-  // looked up once: what the page computes for it takes as long as a picture
-  let style = null;
-  const restyle = () => { style = null; later(); };
-
   // pictures first, then what changes the document: a width asked for in between costs a layout
   let frame = 0;
   function later() { frame ||= requestAnimationFrame(paint); }
@@ -83,7 +79,7 @@ function render(link, model, root) {
     const lanes = ordered(model.get("lanes"), model.get("orders"));
     const said = `step ${place.t} of ${place.length} · branch ${place.branch}`;
     if (lanes.length && store.count) {
-      style ??= styleOf(root);
+      const style = styleOf(root);
       const chosen = selection();
       const step = lookedAt(store, chosen);
       state.at = layout(lanes, place, canvas.clientWidth, state.view);
@@ -139,10 +135,12 @@ function render(link, model, root) {
   model.on("change", later);
   const resized = new ResizeObserver(later);
   resized.observe(root);
-  const themed = new MutationObserver(restyle);
+  const themed = new MutationObserver(later);
   themed.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
   const scheme = matchMedia("(prefers-color-scheme: dark)");
-  scheme.addEventListener("change", restyle);
+  scheme.addEventListener("change", later);
+  // the colours of a theme may come after its name: the style sheet makes a transition of that
+  root.addEventListener("transitionend", later);
   if (!store.count) link.ask();
   later();
   return () => {
@@ -151,7 +149,7 @@ function render(link, model, root) {
     model.off("change", later);
     resized.disconnect();
     themed.disconnect();
-    scheme.removeEventListener("change", restyle);
+    scheme.removeEventListener("change", later);
     panel.close();
     text.close();
     transport.close();
