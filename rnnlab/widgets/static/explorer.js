@@ -139,8 +139,6 @@ function render(link, model, root) {
   themed.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
   const scheme = matchMedia("(prefers-color-scheme: dark)");
   scheme.addEventListener("change", later);
-  // the colours of a theme may come after its name: the style sheet makes a transition of that
-  root.addEventListener("transitionend", later);
   if (!store.count) link.ask();
   later();
   return () => {
