@@ -28,7 +28,7 @@ def axe(in_ci):
 
 @pytest.fixture(scope="module")
 def notebook(lab, browser, axe):
-    from tests.browser.lab import NotebookPage, write_notebook
+    from rnnlab.bench.lab import NotebookPage, write_notebook
 
     write_notebook(lab.root / "axe.ipynb", CELLS)
     page = NotebookPage(browser, lab, "axe.ipynb")

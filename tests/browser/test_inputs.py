@@ -21,7 +21,7 @@ vector = rl.explore(small, input_names=["speed", "wind", "sun"]); vector""",
 
 @pytest.fixture(scope="module")
 def notebook(lab, browser):
-    from tests.browser.lab import NotebookPage, write_notebook
+    from rnnlab.bench.lab import NotebookPage, write_notebook
 
     write_notebook(lab.root / "inputs.ipynb", CELLS)
     page = NotebookPage(browser, lab, "inputs.ipynb")

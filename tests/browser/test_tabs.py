@@ -27,7 +27,7 @@ TABS = ["Inspector", "Trajectory", "Compare", "Memory", "Dynamics"]
 @pytest.fixture(scope="module")
 def notebook(lab, browser):
     """One notebook for all tests here, with what the page asked for from elsewhere."""
-    from tests.browser.lab import NotebookPage, write_notebook
+    from rnnlab.bench.lab import NotebookPage, write_notebook
 
     elsewhere, dialogs = [], []
 
@@ -56,10 +56,10 @@ def notebook(lab, browser):
 def explorer(notebook):
     """The explorer after six steps of a new run, nothing selected, the first tab open."""
     notebook.execute(
-        "explorer._player.stop(); session.reset(); explorer._feed.choose(0)\n"
+        "explorer._player.stop(); session.reset()\n"
         "session.run(xs, progress=False)\n"
         "session.poke('h', 0, 0.3); session.run(xs, progress=False)\n"
-        "explorer._rewind_feed(); explorer.compared = []\n"
+        "explorer._inputs.restart(explorer._place); explorer.compared = []\n"
         "explorer.selection = {'units': [], 'step': None, 'span': None}"
     )
     found = notebook.page.locator(".rnnlab").first

@@ -203,7 +203,9 @@ def test_two_texts_are_two_runs_that_can_be_compared(reading):
         "run 2": ("the", "steep", "was"),
     }
     press_all(
-        reading, {"action": "compare", "branch": "main"}, {"action": "checkout", "branch": "main"}
+        reading,
+        {"action": "compare", "branches": ["main"]},
+        {"action": "checkout", "branch": "main"},
     )
     assert reading.explorer.feed["tokens"] == ["the", "river", "was"]
 

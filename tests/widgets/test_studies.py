@@ -115,13 +115,15 @@ def test_tokens_count_by_their_vectors(open_page):
     np.testing.assert_allclose(part(found, "values")["rows"], gradient.norm(dim=1), rtol=1e-5)
 
 
-def test_of_a_batch_the_first_row_is_meant(open_page):
+@pytest.mark.parametrize("row", [0, 1])
+def test_of_a_batch_the_row_shown_is_meant(open_page, row):
     page = open_page(lambda: rl.explore(rl.RNN(2, 3), input_names="ab"))
     xs = torch.randn(4, 2, 2, generator=torch.Generator().manual_seed(0))
     for x in xs:
         page.explorer.session.step(x)
+    page.explorer.row = row
     found = Asked(page)("memory", step=4, target={"all": "state"}, method="gradient")
-    wanted = rl.analysis.memory(page.explorer.session.model, xs[:, 0], progress=False)
+    wanted = rl.analysis.memory(page.explorer.session.model, xs[:, row], progress=False)
     np.testing.assert_allclose(part(found, "values")["rows"], wanted.state, rtol=1e-5)
 
 
@@ -136,7 +138,7 @@ def test_what_cannot_be_told_is_an_error_of_the_request(lstm):
 
 def test_a_study_has_a_model_of_its_own(lstm):
     session = lstm.explorer.session
-    subject = Subject.of(session, 3, 3)
+    subject = Subject.of(session, 3, 3, 0)
     weights = {n: w.clone() for n, w in session.model.state_dict().items()}
     with torch.no_grad():
         for parameter in session.model.parameters():

@@ -6,7 +6,7 @@ import { laneLimit } from "./stateview.js";
 // The text of the branch, each token coloured by one unit at the step that read it.
 
 const SHOWN = 400;
-const REST = 150; // milliseconds without a new step after which gates are asked for
+const SETTLED = 150; // milliseconds without a new step after which gates are asked for
 
 const layerOf = (name) => name.split(".").slice(0, -1).join(".");
 const last = (name) => name.split(".").at(-1);
@@ -82,11 +82,11 @@ export function tokensView(link, model, { choose, later }) {
     asked = want;
     clearTimeout(timer);
     const send = () => {
-      if (model.get("playing") || model.get("running")) timer = setTimeout(send, REST);
+      if (model.get("playing") || model.get("running")) timer = setTimeout(send, SETTLED);
       else link.send("signal", { name, unit: found.unit });
     };
     const { unit: which } = found;
-    timer = setTimeout(() => (found.unit === which ? send() : 0), REST);
+    timer = setTimeout(() => (found.unit === which ? send() : 0), SETTLED);
   };
 
   const fill = (start, stop) => {
