@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,38 +12,15 @@ import torch
 from torch import Tensor
 
 from rnnlab.errors import RnnlabError
-from rnnlab.session.columns import PENDING, Column
 from rnnlab.session.commands import Command, Edit
 from rnnlab.session.events import Watched
 from rnnlab.session.history import Entry, Log, Undone
-from rnnlab.session.layout import ALIGNED, Blanks, Layout, _own
+from rnnlab.session.lane import Lane, open_lane
 from rnnlab.session.stepping import Stepper, refused, short
 from rnnlab.session.timeline import Branch
 
 CHUNK = 4096
 """Steps that a whole-sequence evaluation takes at a time."""
-
-
-_grad = torch.is_grad_enabled
-_set_grad = torch._C._set_grad_enabled
-
-SLOW = object()
-"""What `_quick` gives for a step that it leaves to `_step`."""
-
-
-@dataclass(slots=True)
-class Lane:
-    """What one more step like the last needs; gone as soon as the place is left."""
-
-    entry: Entry
-    branch: Branch
-    layout: Layout
-    column: Column
-    blanks: Blanks
-    model: Any
-    slots: list[dict[str, Any]]
-    fast: list[bool]
-    bare: bool
 
 
 class Engine(Watched):
@@ -113,6 +89,7 @@ class Engine(Watched):
     def _advance(self, xs: tuple[Any, ...], label: str | None) -> Any:
         """Take one step and record it; on any failure the place is what it was."""
         branch, t, stepper = self._branch, self._t, self._stepper
+        self._lane = None
         self._working = True
         try:
             with torch.no_grad():
@@ -136,76 +113,6 @@ class Engine(Watched):
         branch.append(rows, label)
         self._branch, self._t, self._states = branch, t + 1, stepper.running()
         return y
-
-    def _quick(self, x: Any) -> Any:
-        """`_step` for what comes again and again: one more tensor at the end of a branch.
-
-        SLOW, with nothing done, where anything is out of the ordinary.
-        """
-        lane = self._lane
-        if lane is None or type(x) is not Tensor or x.requires_grad:
-            return SLOW
-        parts = lane.slots
-        for slots, state, fast in zip(parts, self._states, lane.fast):  # noqa: B905
-            if slots["_state"] is not state or (fast and slots["_fast"].state is not state):
-                return SLOW
-        if self._working:
-            raise _busy()
-        self._working, grad = True, _grad()
-        if grad:
-            _set_grad(False)
-        try:
-            if x.data_ptr() % ALIGNED or not x.is_contiguous():
-                x = _own(x)
-            y = lane.model(x)
-            leaves, after, known = [x], [], lane.bare
-            for slots in parts:
-                state = slots["_state"]
-                after.append(state)
-                if slots["_fast"].state is not state:
-                    known = False
-                if type(state) is tuple:
-                    leaves += state
-                else:
-                    leaves.append(state)
-            leaves.append(y)
-            # the short way of a library cell has looked at x, and gives what it gave before
-            if not (known and y is leaves[1]):
-                if not lane.layout.fits(leaves, None):
-                    return self._leave_lane()
-                after = self._stepper.settle((x,))
-            row = lane.blanks.pack(leaves)
-            if row is None:
-                return self._leave_lane()
-            y = y.clone()
-            weights = self._stepper.weights_now()
-        except BaseException as error:
-            self._restore(error)
-            raise
-        finally:
-            _set_grad(grad)
-            self._working = False
-        branch = lane.branch
-        if branch.marked is not weights:
-            branch.mark(weights)
-        pending = lane.column.pending
-        pending.append(row)
-        if len(pending) >= PENDING:
-            lane.column.flush()
-        branch.count += 1
-        self._t = t = self._t + 1
-        self._states = after
-        lane.entry.after = (branch, t)
-        if self._undone:
-            self._undone.clear()
-        return y
-
-    def _leave_lane(self) -> Any:
-        """A step was not like the last, or not finite: go back, and let `_step` say what it is."""
-        assert self._lane is not None
-        self._lane.column.blanks = None  # one may have been taken without being kept
-        self._enter(self._branch, self._t)
-        return SLOW
 
     def _advance_many(self, xs: Tensor, labels: Sequence[str | None] | None) -> Any:
         """Take many steps at once and record them; None if they have to be taken singly."""
@@ -327,7 +234,7 @@ class Engine(Watched):
         if branch is before[0] and last is not None and last.leads_to(before):
             last.after = after
             self._undone.clear()
-            self._open_lane(last)
+            self._lane = open_lane(self, last)
             return y
         entry = Entry(None, before, after, edits=len(self._edits))
         if branch is before[0]:
@@ -337,29 +244,6 @@ class Engine(Watched):
         self._entries.append(entry)
         self._undone.clear()
         return y
-
-    def _open_lane(self, entry: Entry) -> None:
-        """Let the steps that follow take the short way, if they are of the simple kind."""
-        branch, stepper = self._branch, self._stepper
-        layout = branch.layout
-        if layout is None or branch.holds or not layout.simple:
-            return
-        if stepper.encode is not None or stepper.allow_nonfinite:
-            return
-        column = branch.columns[0]
-        if column.blanks is None:
-            # when a blank comes again its row has been copied: no more than these are kept as is
-            column.blanks = layout.blanks(PENDING)
-            if column.blanks is None:
-                return
-        fast = [
-            slots["_fast"].state is state
-            for slots, state in zip(stepper.slots, self._states, strict=True)
-        ]
-        bare = stepper.model is stepper.recurs[0][1]
-        self._lane = Lane(
-            entry, branch, layout, column, column.blanks, stepper.model, stepper.slots, fast, bare
-        )
 
     def _take_back(self, entry: Entry) -> Undone:
         edits = self._edits[entry.edits :]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rnnlab.cells.base import describe
 from rnnlab.errors import RnnlabError
-from rnnlab.session.engine import SLOW
+from rnnlab.session.lane import SLOW
 from rnnlab.session.reading import Reading
 from rnnlab.session.stepping import refused
 
@@ -40,13 +40,14 @@ class Feeding(Reading):
         From the past of a branch this forks a new one, which becomes the current branch.
         """
         with self._lock:
-            stepper = self._stepper
-            if label is None and len(inputs) == 1:
-                y = self._quick(inputs[0])
+            lane = self._lane
+            if lane is not None and label is None and len(inputs) == 1:
+                y = lane(inputs[0])
                 if y is not SLOW:
                     if self._subscribers:
                         self._tell(self._t - 1)
                     return y
+            stepper = self._stepper
             if label is None and stepper.encode is not None:
                 label = _label(inputs)
             y = self._step(stepper.encoded(inputs), label)

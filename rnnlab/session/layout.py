@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -220,13 +219,16 @@ class Layout:
 
 
 class Blanks:
-    """Memory for a few rows, used over and over: what a row is packed into need not be asked for.
+    """Memory for the rows being gathered: what one is packed into need not be asked for.
+
+    The row at a place is packed into the blank of that place, and the blanks are used again when
+    the rows have been copied. A row that comes to nothing leaves no trace.
 
     Example:
         >>> blanks = Blanks(2, (3,), torch.float32)
-        >>> blanks.pack([torch.ones(1), torch.zeros(2)])
+        >>> blanks.pack(0, [torch.ones(1), torch.zeros(2)])
         tensor([1., 0., 0.])
-        >>> blanks.pack([torch.ones(1), torch.tensor([0.0, torch.inf])]) is None
+        >>> blanks.pack(1, [torch.ones(1), torch.tensor([0.0, torch.inf])]) is None
         True
     """
 
@@ -234,16 +236,16 @@ class Blanks:
         with torch.inference_mode(False):
             rows = torch.empty(count, *shape, dtype=dtype)
         flat = rows.numpy().reshape(count, -1)
-        self._rows = cycle(zip(rows.unbind(0), flat, strict=True))
-        self._seen = bytearray(flat.shape[1])
-        self._finite = np.frombuffer(self._seen, bool)
+        self.rows = list(zip(rows.unbind(0), flat, strict=True))
+        self.seen = bytearray(flat.shape[1])
+        self.finite = np.frombuffer(self.seen, bool)
 
-    def pack(self, leaves: list[Any]) -> Tensor | None:
-        """The leaves side by side in the next row; None if they are not finite."""
-        row, flat = next(self._rows)
+    def pack(self, place: int, leaves: list[Any]) -> Tensor | None:
+        """The leaves side by side in the row of a place; None if they are not finite."""
+        row, flat = self.rows[place]
         torch.cat(leaves, -1, out=row)
-        np.isfinite(flat, self._finite)
-        return None if 0 in self._seen else row
+        np.isfinite(flat, self.finite)
+        return None if 0 in self.seen else row
 
 
 def _own(value: Any) -> Any:

@@ -142,6 +142,10 @@ class Stepper:
             self._versions = now
         return self._fingerprint
 
+    def marks(self) -> list[tuple[Tensor, int]]:
+        """Every weight with the version that `weights_now` saw last."""
+        return list(zip(self._weights, self._versions or (), strict=True))
+
     # inputs
 
     def encoded(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -1,0 +1,180 @@
+"""Steps like the last one: what was looked at then need not be looked at again.
+
+A step of a small cell costs what its calls cost. So what comes again and again, one more tensor at
+the end of a branch, is taken by a function that has everything at hand: it looks whether all is as
+it was, takes the step, and leaves the rest (`SLOW`, with nothing done) to the usual way, which
+knows what to say. The function is gone as soon as the session goes anywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnnlab.recur import Recur
+from rnnlab.session.columns import PENDING, Column
+from rnnlab.session.history import Entry
+from rnnlab.session.layout import ALIGNED, Layout, _own
+
+if TYPE_CHECKING:
+    from rnnlab.session.engine import Engine
+
+SLOW = object()
+"""What a lane gives for a step that it leaves to the usual way."""
+
+Lane = Callable[[Any], Any]
+
+_cat = torch.cat  # also for a copy of one: its code is at hand, that of clone is not
+_isfinite = np.isfinite
+_grad = torch.is_grad_enabled
+_set_grad = torch._C._set_grad_enabled
+
+
+def open_lane(engine: Engine, entry: Entry) -> Lane | None:
+    """The function for the steps from here on; None where every one has to be looked at."""
+    branch, stepper = engine._branch, engine._stepper
+    layout = branch.layout
+    if layout is None or branch.holds or not layout.simple:
+        return None
+    if stepper.encode is not None or stepper.allow_nonfinite:
+        return None
+    column = branch.columns[0]
+    if column.blanks is None:
+        column.blanks = layout.blanks(PENDING)
+        if column.blanks is None:
+            return None
+    recur, state = stepper.recurs[0][1], engine._states[0]
+    alone = stepper.model is recur and type(recur).__call__ is Recur.__call__
+    if alone and recur.__dict__["_fast"].state is state:
+        return _cell_lane(engine, entry, recur, column)
+    return _model_lane(engine, entry, layout, column)
+
+
+def _cell_lane(engine: Engine, entry: Entry, recur: Recur, column: Column) -> Lane:
+    """For a Recur alone around a cell that has a short way of its own: no code but ours runs.
+
+    That way has looked at x, gives what it gave before, and leaves the Recur as it was; so a step
+    that comes to nothing has changed nothing.
+    """
+    branch, stepper = engine._branch, engine._stepper
+    slots = recur.__dict__
+    fast, state = slots["_fast"], engine._states[0]
+    step, weights = fast.step, stepper.marks()
+    blanks, pending = column.blanks, column.pending
+    rows, seen, finite = blanks.rows, blanks.seen, blanks.finite
+    full = PENDING - 1
+
+    def take(x: Any) -> Any:
+        nonlocal state
+        if (
+            type(x) is not Tensor
+            or slots["_state"] is not state
+            or fast.state is not state
+            or engine._working
+        ):
+            return SLOW
+        for weight, version in weights:
+            if weight._version != version:
+                return SLOW
+        engine._working, grad = True, _grad()
+        if grad:
+            _set_grad(False)
+        try:
+            if x.data_ptr() % ALIGNED or not x.is_contiguous():
+                x = _own(x)
+            done = step(slots, state, (x,))
+            if done is None:
+                return SLOW
+            after, y = done
+            place = len(pending)
+            row, flat = rows[place]
+            _cat([x, *after, y] if type(after) is tuple else [x, after, y], -1, out=row)
+            _isfinite(flat, finite)
+            if 0 in seen:
+                return SLOW
+            y = _cat([y], -1)
+        except BaseException as error:
+            engine._restore(error)
+            raise
+        finally:
+            if grad:
+                _set_grad(True)
+            engine._working = False
+        pending.append(row)
+        if place == full:
+            column.flush()
+        branch.count += 1
+        slots["_state"] = state = after
+        engine._states = [after]
+        engine._t = t = engine._t + 1
+        entry.after = (branch, t)
+        return y
+
+    return take
+
+
+def _model_lane(engine: Engine, entry: Entry, layout: Layout, column: Column) -> Lane:
+    """For any model with one input and flat states, all alike: its step is looked at afterwards."""
+    branch, stepper = engine._branch, engine._stepper
+    model, parts, blanks, pending = stepper.model, stepper.slots, column.blanks, column.pending
+    primed = [
+        slots["_fast"].state is state for slots, state in zip(parts, engine._states, strict=True)
+    ]
+
+    def left() -> Any:
+        """Go back, and let the usual way say what it is."""
+        engine._enter(engine._branch, engine._t)
+        return SLOW
+
+    def take(x: Any) -> Any:
+        if type(x) is not Tensor or x.requires_grad or engine._working:
+            return SLOW
+        for slots, state, fast in zip(parts, engine._states, primed):  # noqa: B905
+            if slots["_state"] is not state or (fast and slots["_fast"].state is not state):
+                return SLOW
+        engine._working, grad = True, _grad()
+        if grad:
+            _set_grad(False)
+        try:
+            if x.data_ptr() % ALIGNED or not x.is_contiguous():
+                x = _own(x)
+            y = model(x)
+            leaves = [x]
+            for slots in parts:
+                state = slots["_state"]
+                if type(state) is tuple:
+                    leaves += state
+                else:
+                    leaves.append(state)
+            leaves.append(y)
+            if not layout.fits(leaves, None):
+                return left()
+            after = stepper.settle((x,))
+            row = blanks.pack(len(pending), leaves)
+            if row is None:
+                return left()
+            y = _cat([y], -1)
+            weights = stepper.weights_now()
+        except BaseException as error:
+            engine._restore(error)
+            raise
+        finally:
+            if grad:
+                _set_grad(True)
+            engine._working = False
+        if branch.marked is not weights:
+            branch.mark(weights)
+        pending.append(row)
+        if len(pending) == PENDING:
+            column.flush()
+        branch.count += 1
+        engine._states = after
+        engine._t = t = engine._t + 1
+        entry.after = (branch, t)
+        return y
+
+    return take
