@@ -366,24 +366,19 @@ def scan_memory(f: Tensor, ig: Tensor, first: Tensor) -> Tensor:
     a block starts with reaches its step t as the product of the f up to there. As 0 ≤ f ≤ 1, this
     is as exact as the loop.
     """
-    steps = max(1, round(len(f) ** 0.5))
-    blocks = len(f) // steps
+    if not torch.is_grad_enabled():
+        c = ig.clone(memory_format=torch.contiguous_format)
+        return scan_memory_(f.clone(memory_format=torch.contiguous_format), c, first)
+    blocks, steps = _blocks(len(f))
     whole = blocks * steps
     if blocks < 4:
         return _scan_rows(f, ig, first)
     fs, igs = (rows[:whole].unflatten(0, (blocks, steps)) for rows in (f, ig))
-    if torch.is_grad_enabled():
-        kept_rows, added_rows = [fs[:, 0]], [igs[:, 0]]
-        for f_t, ig_t in zip(fs.unbind(1)[1:], igs.unbind(1)[1:], strict=True):
-            kept_rows.append(kept_rows[-1] * f_t)
-            added_rows.append(torch.addcmul(ig_t, f_t, added_rows[-1]))
-        kept, added = torch.stack(kept_rows, 1), torch.stack(added_rows, 1)
-    else:  # the same in place
-        kept, added = fs.clone(memory_format=torch.contiguous_format), igs.clone()
-        k, a = kept[:, 0], added[:, 0]
-        for k_t, a_t in zip(kept.unbind(1)[1:], added.unbind(1)[1:], strict=True):
-            a = a_t.addcmul_(k_t, a)
-            k = k_t.mul_(k)
+    kept_rows, added_rows = [fs[:, 0]], [igs[:, 0]]
+    for f_t, ig_t in zip(fs.unbind(1)[1:], igs.unbind(1)[1:], strict=True):
+        kept_rows.append(kept_rows[-1] * f_t)
+        added_rows.append(torch.addcmul(ig_t, f_t, added_rows[-1]))
+    kept, added = torch.stack(kept_rows, 1), torch.stack(added_rows, 1)
     starts = [first.expand(f.shape[1:])]
     for keep, add in zip(kept[:, -1].unbind(0), added[:, -1].unbind(0), strict=True):
         starts.append(torch.addcmul(add, keep, starts[-1]))
@@ -391,6 +386,35 @@ def scan_memory(f: Tensor, ig: Tensor, first: Tensor) -> Tensor:
     if whole == len(f):
         return joined
     return torch.cat([joined, _scan_rows(f[whole:], ig[whole:], starts[-1])])
+
+
+def scan_memory_(f: Tensor, ig: Tensor, first: Tensor) -> Tensor:
+    """The same in place, without gradients: ig becomes c and is returned, f is used up."""
+    blocks, steps = _blocks(len(f))
+    whole = blocks * steps
+    kept, added = (rows[:whole].unflatten(0, (blocks, steps)) for rows in (f, ig))
+    k, a = kept[:, 0], added[:, 0]
+    for k_t, a_t in zip(kept.unbind(1)[1:], added.unbind(1)[1:], strict=True):
+        a = a_t.addcmul_(k_t, a)
+        k = k_t.mul_(k)
+    c = first.expand(f.shape[1:])
+    starts = [c]
+    for keep, add in zip(kept[:, -1].unbind(0), added[:, -1].unbind(0), strict=True):
+        c = torch.addcmul(add, keep, c)
+        starts.append(c)
+    added.addcmul_(kept, torch.stack(starts[:-1]).unsqueeze(1))
+    for f_t, c_t in zip(f[whole:].unbind(0), ig[whole:].unbind(0), strict=True):
+        c = c_t.addcmul_(f_t, c)
+    return ig
+
+
+def _blocks(length: int) -> tuple[int, int]:
+    """How many blocks of how many steps a scan is cut into: few operations, of some size.
+
+    A step of the blocks is two operations, the joining of a block one.
+    """
+    steps = max(1, round((length / 2) ** 0.5))
+    return length // steps, steps
 
 
 def _scan_rows(f: Tensor, ig: Tensor, first: Tensor) -> Tensor:
@@ -402,11 +426,8 @@ def _scan_rows(f: Tensor, ig: Tensor, first: Tensor) -> Tensor:
 
 def lstm_gates(cell: Any, x: Tensor, h: Tensor, blocks: int) -> Tensor:
     """The first of the blocks i, f, g, o `(…, blocks · H)` for x `(…, I)` and h `(…, H)`."""
-    rows, size = blocks * cell.weight_ih.shape[0] // 4, cell.weight_ih.shape[0] // 4
-    weight, recurrent = cell.weight_ih[:rows].t(), cell.weight_hh[:rows].t()
-    bias = torch.zeros_like(cell.weight_ih[:rows, 0])
-    for given in (getattr(cell, name, None) for name in ("bias", "bias_ih", "bias_hh")):
-        bias = bias if given is None else bias + given[:rows]
+    size = cell.weight_ih.shape[0] // 4
+    bias, weight, recurrent = lstm_weights(cell, blocks)
     a, h = torch.addmm(bias, x.flatten(0, -2), weight), h.flatten(0, -2)
     if torch.is_grad_enabled():
         i, f, g, *o = torch.addmm(a, h, recurrent).split(size, dim=-1)
@@ -418,6 +439,15 @@ def lstm_gates(cell: Any, x: Tensor, h: Tensor, blocks: int) -> Tensor:
         a[:, 2 * size : 3 * size].tanh_()
         a[:, 3 * size :].sigmoid_()
     return a.unflatten(0, x.shape[:-1])
+
+
+def lstm_weights(cell: Any, blocks: int) -> tuple[Tensor, Tensor, Tensor]:
+    """For the first of the blocks i, f, g, o: the bias, and what x and h are multiplied by."""
+    rows = blocks * cell.weight_ih.shape[0] // 4
+    bias = torch.zeros_like(cell.weight_ih[:rows, 0])
+    for given in (getattr(cell, name, None) for name in ("bias", "bias_ih", "bias_hh")):
+        bias = bias if given is None else bias + given[:rows]
+    return bias, cell.weight_ih[:rows].t(), cell.weight_hh[:rows].t()
 
 
 def _numpy(value: Tensor) -> np.ndarray:

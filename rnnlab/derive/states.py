@@ -14,8 +14,10 @@ from rnnlab.derive.gates import (
     evaluate,
     join,
     lstm_gates,
+    lstm_weights,
     refuse_dropout,
     scan_memory,
+    scan_memory_,
     state_names,
 )
 from rnnlab.errors import RnnlabError
@@ -26,6 +28,9 @@ from rnnlab.unroll import _hooked, _is, _layerwise, unroll
 
 CHUNK_BYTES = 1 << 20
 """How much of an intermediate is made at a time: few chunks, yet small enough for the cache."""
+
+SCRATCH_BYTES = 1 << 19
+"""The same for what is made in place."""
 
 
 def run_states(model: Any, xs: Any, *, gates: bool = False) -> tuple[Any, dict[str, Tensor]]:
@@ -196,6 +201,8 @@ def _lstm(
 ) -> tuple[Tensor, Tensor | None]:
     """Every c of an LSTM, and its gates `(T, …, 4H)` if wanted, from its inputs and its h."""
     h, c = before
+    if not (gates or torch.is_grad_enabled()):
+        return _memory(cell, h, c, last, xs, hs), None
     blocks = 4 if gates else 3  # o is not needed for c
     row = blocks * last.numel() * xs.element_size()
     steps = max(1, CHUNK_BYTES // row)
@@ -210,3 +217,26 @@ def _lstm(
         c = memories[-1][-1]
     memory = torch.cat([*memories[:-1], memories[-1][:-1], last.unsqueeze(0)])  # the kernel's last
     return memory, torch.cat(pieces) if gates else None
+
+
+def _memory(cell: Any, h: Tensor, c: Tensor, last: Tensor, xs: Tensor, hs: Tensor) -> Tensor:
+    """Every c of an LSTM, without gradients, in as little new memory as it takes."""
+    lead, size = hs.shape[1:-1], last.shape[-1]
+    weights = [part.split(size, dim=-1) for part in lstm_weights(cell, 3)]  # c needs no o
+    memory, f = (hs.new_empty(len(hs), *lead, size) for _ in range(2))
+    steps = max(1, SCRATCH_BYTES // (last.numel() * xs.element_size()))
+    scratch = hs.new_empty(min(steps, len(hs)), *lead, size)
+    past = torch.cat([h.expand(hs.shape[1:]).unsqueeze(0), hs[:-1]])
+    for start in range(0, len(hs), steps):
+        part = slice(start, start + steps)
+        x, before = xs[part].flatten(0, -2), past[part].flatten(0, -2)
+        i, g = memory[part], scratch[: len(hs) - start]
+        for out, bias, weight, recurrent in zip((i, f[part], g), *weights, strict=True):
+            a = out.view(-1, size)
+            torch.addmm(bias, x, weight, out=a)
+            a.addmm_(before, recurrent)
+        f[part].sigmoid_()
+        i.sigmoid_().mul_(g.tanh_())
+    scan_memory_(f, memory, c)
+    memory[-1] = last  # the kernel's
+    return memory
