@@ -39,7 +39,7 @@ def fingerprint(model: Any) -> dict[str, str]:
     found = {}
     for name, value in weights(model).items():
         data = value.detach().cpu().contiguous()
-        content = data.reshape(-1).view(torch.uint8).numpy().tobytes() if data.numel() else b""
+        content = data.reshape(-1).view(torch.uint8).numpy().data if data.numel() else b""
         digest = hashlib.sha256(content).hexdigest()[:16]
         found[name] = f"{str(data.dtype).removeprefix('torch.')} {tuple(data.shape)} {digest}"
     return found

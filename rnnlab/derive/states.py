@@ -226,16 +226,19 @@ def _memory(cell: Any, h: Tensor, c: Tensor, last: Tensor, xs: Tensor, hs: Tenso
     memory, f = (hs.new_empty(len(hs), *lead, size) for _ in range(2))
     steps = max(1, SCRATCH_BYTES // (last.numel() * xs.element_size()))
     scratch = hs.new_empty(min(steps, len(hs)), *lead, size)
-    past = torch.cat([h.expand(hs.shape[1:]).unsqueeze(0), hs[:-1]])
+    first, batch = h.expand(hs.shape[1:]).reshape(-1, hs.shape[-1]), lead.numel()
     for start in range(0, len(hs), steps):
-        part = slice(start, start + steps)
-        x, before = xs[part].flatten(0, -2), past[part].flatten(0, -2)
-        i, g = memory[part], scratch[: len(hs) - start]
-        for out, bias, weight, recurrent in zip((i, f[part], g), *weights, strict=True):
-            a = out.view(-1, size)
+        stop = min(start + steps, len(hs))
+        x, past = xs[start:stop].flatten(0, -2), hs[max(start - 1, 0) : stop - 1].flatten(0, -2)
+        i, kept, g = parts = memory[start:stop], f[start:stop], scratch[: stop - start]
+        for gate, bias, weight, recurrent in zip(parts, *weights, strict=True):
+            a = gate.view(-1, size)
             torch.addmm(bias, x, weight, out=a)
-            a.addmm_(before, recurrent)
-        f[part].sigmoid_()
+            if not start:
+                a[:batch].addmm_(first, recurrent)
+                a = a[batch:]
+            a.addmm_(past, recurrent)
+        kept.sigmoid_()
         i.sigmoid_().mul_(g.tanh_())
     scan_memory_(f, memory, c)
     memory[-1] = last  # the kernel's

@@ -184,7 +184,7 @@ class Layout:
     def not_finite(self, rows: list[Any]) -> str | None:
         """The name of the first array that holds NaN or an infinity; rows may be many."""
         for row in rows:
-            if not _surely_finite(row):
+            if not surely_finite(row):
                 break
         else:
             return None
@@ -272,7 +272,7 @@ def settled(value: Any) -> Any:
     return value if is_settled(value) else _own(value)
 
 
-def _surely_finite(row: Any) -> bool:
+def surely_finite(row: Any) -> bool:
     """A cheap test that is never wrong when it says yes: NaN and infinity survive a sum of squares.
 
     Numbers so large that their squares overflow are left to the exact test.
@@ -281,7 +281,7 @@ def _surely_finite(row: Any) -> bool:
         return isinstance(row, int) or (isinstance(row, float) and math.isfinite(row))
     if not row.is_floating_point():
         return not row.is_complex()
-    flat = row if row.dim() == 1 else row.view(-1)
+    flat = row if row.dim() == 1 else row.reshape(-1)
     return math.isfinite(torch.dot(flat, flat).item())
 
 

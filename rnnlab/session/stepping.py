@@ -20,7 +20,14 @@ from rnnlab.recur import AT_INIT, Recur, recurs
 from rnnlab.session.columns import check_recordable
 from rnnlab.session.commands import bits
 from rnnlab.session.holds import holding
-from rnnlab.session.layout import Layout, _own, is_settled, leaves_of, settled
+from rnnlab.session.layout import (
+    Layout,
+    _own,
+    is_settled,
+    leaves_of,
+    settled,
+    surely_finite,
+)
 from rnnlab.session.timeline import Branch
 
 _version = attrgetter("_version")
@@ -267,7 +274,8 @@ class Stepper:
             ):
                 return None
             rows = layout.pack_many(leaves)
-            if not self.allow_nonfinite:
+            known = {id(leaf): leaf for leaf in leaves}  # an output is often a state
+            if not (self.allow_nonfinite or all(map(surely_finite, known.values()))):
                 self._check_finite(layout, rows)
             last = layout.states_of([row[-1] for row in rows])
         return ys, layout, rows, last
