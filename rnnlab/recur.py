@@ -239,7 +239,7 @@ class Recur(nn.Module):
             _journal.entries.append((self, slots["_state"], slots["_lead"]))
         slots["_state"] = state
         slots["_lead"] = lead
-        if _wants_gradient():
+        if state is not AT_INIT and _wants_gradient():
             slots["_carried"].left(slots["_modules"].get("cell") or slots.get("cell"))
 
     def _refuse_batch(self, before: Any, now: Any) -> None:

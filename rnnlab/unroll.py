@@ -196,7 +196,7 @@ def _is(model: Any, *kinds: type) -> bool:
 def _own_cell(model: Any) -> Cell | None:
     """The cell of a Recur around one of ours, to whose steps nobody listens."""
     if _is(model, Recur) and not _hooked(model):
-        cell = model.cell
+        cell = model.__dict__["_modules"].get("cell")
         if _is(cell, Cell):
             return cell
     return None

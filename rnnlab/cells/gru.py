@@ -122,7 +122,7 @@ class GRUCell(_GatedUnit, AdditiveCell):
         h = for_kernel(state, xs.shape[1])
         weights = sequence_arguments(self, "GRU")
         ys, h = torch.gru(xs, h, *weights)
-        return h[0], ys
+        return h.select(0, 0), ys
 
 
 class GRUv3Cell(_GatedUnit):

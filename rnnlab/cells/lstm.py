@@ -124,4 +124,4 @@ class LSTMCell(AdditiveCell):
         h, c = for_kernel(state[0], xs.shape[1]), for_kernel(state[1], xs.shape[1])
         weights = sequence_arguments(self, "LSTM")
         ys, h, c = torch.lstm(xs, (h, c), *weights)
-        return (h[0], c[0]), ys
+        return (h.select(0, 0), c.select(0, 0)), ys

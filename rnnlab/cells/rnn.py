@@ -125,7 +125,7 @@ class RNNCell(AdditiveCell):
         h = for_kernel(state, xs.shape[1])
         weights = sequence_arguments(self, _MODES[self.activation])
         ys, h = _KERNELS[self.activation](xs, h, *weights)
-        return h[0], ys
+        return h.select(0, 0), ys
 
     def describe_arguments(self) -> list[str]:
         sizes, rest = super().describe_arguments()[:2], super().describe_arguments()[2:]
