@@ -77,7 +77,7 @@ def derive(model: Any, trace: Trace, *, force: bool = False) -> Trace:
         return trace
     with torch.no_grad():
         before, after = _recorded(recurs(model), names, trace, lacking)
-        xs, pieces = _inputs(trace), []
+        xs, pieces = _inputs(model, trace), []
         for first, last, held in _stretches(recurs(model), trace):
             part = slice(first, last)
             then, now = ({n: v[part] for n, v in values.items()} for values in (before, after))
@@ -210,12 +210,21 @@ def _stretches(
         yield first, last, held
 
 
-def _inputs(trace: Trace) -> tuple[Tensor, ...]:
+def _inputs(model: nn.Module, trace: Trace) -> tuple[Tensor, ...]:
+    half = next((p.dtype for p in model.parameters()), None) == torch.bfloat16
+
+    def fed(name: str) -> Tensor:
+        x = torch.tensor(trace[name])
+        if half and x.dtype == torch.float32:
+            was = x.to(torch.bfloat16)  # numpy has no bfloat16: such inputs are recorded as float32
+            return was if torch.equal(was.float(), x) else x
+        return x
+
     if "x" in trace:
-        return (torch.tensor(trace["x"]),)
+        return (fed("x"),)
     xs: list[Tensor] = []
     while f"x.{len(xs)}" in trace:
-        xs.append(torch.tensor(trace[f"x.{len(xs)}"]))
+        xs.append(fed(f"x.{len(xs)}"))
     if not xs:
         raise RnnlabError(f"derive: the trace has no input 'x'. It has: {', '.join(trace)}.")
     return tuple(xs)

@@ -185,13 +185,16 @@ class Editing(Engine):
         part = _part(now, units)
         wanted = tuple(part.shape) if isinstance(part, Tensor) else ()
         several = f", or to {' × '.join(map(str, wanted))}" if wanted else ""
+        refused = RnnlabError(
+            f"Session: {name} can be set to a number{several}; "
+            f"got {type(value).__name__} {value!r}."
+        )
         try:
             given = torch.as_tensor(plain(value))
         except (TypeError, ValueError, RuntimeError):
-            raise RnnlabError(
-                f"Session: {name} can be set to a number{several}; "
-                f"got {type(value).__name__} {value!r}."
-            ) from None
+            raise refused from None
+        if given.is_complex() and not (isinstance(now, Tensor) and now.is_complex()):
+            raise refused
         if not _broadcasts(tuple(given.shape), wanted):
             raise RnnlabError(
                 f"Session: {name} can be set to a number{several}; got shape {tuple(given.shape)}."

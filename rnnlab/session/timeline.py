@@ -10,7 +10,7 @@ import numpy as np
 
 from rnnlab.errors import RnnlabError
 from rnnlab.nested import State, map_leaves
-from rnnlab.session.columns import Column
+from rnnlab.session.columns import Column, as_numpy
 from rnnlab.session.commands import Clamp, Edit
 from rnnlab.session.layout import Layout, _own, leaves_of
 
@@ -219,7 +219,7 @@ class Branch:
                 if name in values:
                     edited = np.array(rows) if edited is None else edited
                     value = values[name]
-                    edited[t - 1 - start] = value.detach().cpu() if hasattr(value, "cpu") else value
+                    edited[t - 1 - start] = as_numpy(value)
         rows = rows if edited is None else edited
         rows.flags.writeable = False
         return rows

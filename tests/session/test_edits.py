@@ -28,6 +28,27 @@ def plain_lstm(cell, state, x, held=()):
     return (gates["o"] * c.tanh(), c), gates
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_poke_in_half_precision(dtype):
+    model = rl.Chain(rl.LSTM(I, H), rl.Dense(H, 2)).to(dtype)
+    session = Session(model)
+    xs = torch.stack(inputs(4)).to(dtype)
+    session.run(xs)
+    session.rewind(2)
+    session.poke("0.h", 1, 0.5)
+    session.refeed()
+    trace = session.trace()
+    assert trace["0.h"][1, 1] == 0.5
+    assert len(trace) == 4
+    full = rl.derive(model, trace)
+    want = model[0].cell.gates(
+        tuple(torch.tensor(trace[n][2]).to(dtype) for n in ("0.h", "0.c")), xs[3]
+    )
+    torch.testing.assert_close(
+        torch.tensor(full["0.f"][3]).float(), want["f"].float(), rtol=0.02, atol=0.01
+    )
+
+
 class TestPoke:
     def test_a_unit_is_set_and_the_rest_is_left(self):
         session = Session(make("lstm"))
@@ -134,6 +155,7 @@ class TestPoke:
                 r"Session: c can be set to a number, or to 4; got shape \(2,\)\.",
             ),
             (("c", 0, "word"), r"Session: c can be set to a number, or to 1; got str 'word'\."),
+            (("c", 0, 1j), r"Session: c can be set to a number, or to 1; got complex 1j\."),
             (("c", 0, float("nan")), r"Session: c would be set to values that are not finite .*"),
             (("c", 0, lambda c: 1 / 0), r"Session: the function for c failed with ZeroDivision.*"),
         ],
