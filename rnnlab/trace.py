@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
@@ -38,6 +39,10 @@ class Trace:
 
     Indexing: `trace["0.h"]` is an array (read-only), `trace[3:10]` the Trace of those steps,
     `trace["0.h", 3:10]` and `trace["0.h", 3:10, [4, 7]]` steps and units of one array.
+
+    An array is the recording itself, not a copy, so looking at it costs nothing. Who wants to
+    change it, or a tensor of it, takes a copy: `trace["0.h"].copy()`, `torch.tensor(trace["0.h"])`.
+    `torch.as_tensor` and `torch.from_numpy` would share the memory, which torch warns of.
 
     Raises:
         RnnlabError: an unknown name, or arrays of unequal length.
@@ -156,6 +161,16 @@ class Trace:
         first = np.broadcast_to(self.initial[name], (1, *rows.shape[1:]))
         return np.concatenate([first, rows[:-1]]) if len(rows) else rows
 
+    def __reduce__(self) -> Any:
+        # copies and pickles are made anew, so that their arrays are read-only too
+        kept = ("labels", "outputs", "edits")
+        options = {
+            "initial": dict(self.initial),
+            "weights": None if self.weights is None else dict(self.weights),
+            **{name: getattr(self, name) for name in kept},
+        }
+        return _remade, (self._arrays, options)
+
     def __repr__(self) -> str:
         shown = ", ".join(
             f"{name} ({' × '.join(map(str, array.shape[1:])) or 'number'})"
@@ -197,9 +212,10 @@ class Trace:
             rows = array
             if batch is not None and "batch" not in self.axes[name]:
                 rows = np.repeat(array[:, None], batch, axis=1)
-            flat = rows.reshape(self._steps * (batch or 1), -1)
-            columns |= {(name, unit): flat[:, unit] for unit in range(flat.shape[1])}
-        repeat = batch or 1
+            units = prod(rows.shape[1 if batch is None else 2 :])
+            flat = rows.reshape(self._steps * (1 if batch is None else batch), units)
+            columns |= {(name, unit): flat[:, unit] for unit in range(units)}
+        repeat = 1 if batch is None else batch
         levels = {"step": np.repeat(np.arange(1, self._steps + 1), repeat)}
         if self.labels is not None:
             levels["label"] = np.repeat(np.asarray(self.labels, dtype=object), repeat)
@@ -251,6 +267,10 @@ class Trace:
         )
 
 
+def _remade(arrays: dict[str, np.ndarray], options: dict[str, Any]) -> Trace:
+    return Trace(arrays, **options)
+
+
 def write_file(
     path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]
 ) -> None:
@@ -275,7 +295,11 @@ def write_file(
         def write(file: IO[bytes]) -> None:
             np.savez(file, **named)  # type: ignore[arg-type]
 
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
+    try:
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
+    except OSError as error:
+        error.filename = os.fspath(path)  # the place that was asked for, not that of the draft
+        raise
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
@@ -299,7 +323,7 @@ def read_file(
     name = os.fspath(path)
     try:
         with open(path, "rb") as opened:
-            zipped = opened.read(2) == b"PK"
+            zipped = opened.read(4) == b"PK\3\4"
         with _opened_npz(path) if zipped else _opened_safetensors(path) as (text, read):
             header = json.loads(text)
             if header["kind"] != kind:

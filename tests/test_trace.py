@@ -1,11 +1,14 @@
 """Trace: arrays with names and axes, cut, converted, saved and loaded."""
 
+import copy
 import os
+import pickle
 import signal
 import warnings
 
 import numpy as np
 import pytest
+import torch
 
 from rnnlab.errors import RnnlabError
 from rnnlab.trace import SCHEMA, Trace, write_file
@@ -55,6 +58,29 @@ class TestReading:
             made()["0.h"][0] = 1
         with pytest.raises(ValueError, match="read-only"):
             made().initial["0.h"][0] = 1
+
+    def test_a_tensor_of_an_array_is_a_copy_without_a_warning(self):
+        trace = made()
+        torch.tensor(trace["0.h"])[0] = -1
+        assert trace["0.h"][0].tolist() == [0, 1, 2]
+
+    @pytest.mark.parametrize(
+        "way", [copy.copy, copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))]
+    )
+    def test_copies(self, way):
+        trace = made(
+            labels="abcde",
+            outputs=["no", "yes"],
+            weights={"w": "1"},
+            edits=[{"t": 2, "kind": "poke"}],
+        )
+        other = way(trace)
+        assert (other.labels, other.outputs) == (trace.labels, trace.outputs)
+        assert (other.weights, other.edits) == (trace.weights, trace.edits)
+        assert other.initial["0.h"].tolist() == [7, 8, 9]
+        for name in trace:
+            assert other[name].tobytes() == trace[name].tobytes()
+            assert not other[name].flags.writeable
 
     def test_before(self):
         before = made().before("0.h")
@@ -161,6 +187,12 @@ class TestConversions:
         assert frame.loc[2, ("0.h", 1)] == 4
         assert frame.columns.names == ["name", "unit"]
 
+    @pytest.mark.parametrize("trace", [made()[:0], batched()[:0]], ids=["plain", "batch"])
+    def test_pandas_without_steps(self, trace):
+        frame = trace.to_pandas()
+        assert len(frame) == 0
+        assert list(frame.columns) == list((made() if "x" in trace else batched()).to_pandas())
+
     def test_pandas_with_labels(self):
         pytest.importorskip("pandas", reason="pandas is in rnnlab[test]")
         frame = made(labels="abcde").to_pandas()
@@ -237,6 +269,17 @@ class TestFiles:
     def test_no_file(self, tmp_path):
         with pytest.raises(FileNotFoundError):
             Trace.load(tmp_path / "absent")
+
+    def test_an_error_names_the_place_that_was_asked_for(self, tmp_path):
+        with pytest.raises(FileNotFoundError) as caught:
+            made().save(tmp_path / "no" / "run.npz")
+        assert caught.value.filename == str(tmp_path / "no" / "run.npz")
+
+    def test_nobody_is_advised_to_unpickle(self, tmp_path):
+        (tmp_path / "run").write_bytes(b"PK, but no archive")
+        with pytest.raises(RnnlabError, match="is not a saved Trace") as caught:
+            Trace.load(tmp_path / "run")
+        assert "pickle" not in str(caught.value)
 
     def test_a_good_file_survives_a_failing_write(self, tmp_path, monkeypatch):
         path = tmp_path / "run"
