@@ -292,7 +292,9 @@ def _marks(model: nn.Module, *, values: bool) -> list[Any]:
             copied += slots["_parameters"].values()
         for value in copied:
             if value is not None:
-                marks += [value._version, value.data_ptr()]
+                # a tensor made in inference mode counts no changes: it is what it is
+                version = None if value.is_inference() else value._version
+                marks += [version, value.data_ptr()]
     return marks
 
 

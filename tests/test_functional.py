@@ -272,6 +272,21 @@ def test_weights_may_change_between_two_transforms():
     assert not step(s).requires_grad or step(s).grad_fn is not None
 
 
+@pytest.mark.parametrize("dtype", [None, F64])
+def test_in_inference_mode_and_of_a_model_made_there(dtype):
+    model = chain(torch.float32)
+    x = torch.ones(2, dtype=dtype or torch.float32)
+    with torch.inference_mode():
+        made = as_cell(copy.deepcopy(model), dtype=dtype)
+        inside = as_cell(model, dtype=dtype)
+        there = inside(inside.initial_state(), x)[1].clone()
+    want = as_cell(model, dtype=dtype)
+    for cell in (made, inside, want):
+        with torch.no_grad():
+            y = cell(cell.initial_state(), x)[1]
+        assert torch.equal(y, there)
+
+
 def test_vectors():
     cell = as_cell(chain())
     states = {name: filled(*shape, seed=k) for k, (name, shape) in enumerate(cell.shapes.items())}
