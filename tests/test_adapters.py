@@ -265,6 +265,15 @@ class TestParity:
         assert adapt(nn.GRUCell(3, 4), check=torch.randn(7, 3)).parity < 1e-6
         assert "7 single steps" in capsys.readouterr().out
 
+    def test_a_check_of_another_shape(self):
+        text = (
+            r"^adapt: the check could not be run: RuntimeError: input.size\(-1\) .* "
+            r"check= is a whole sequence in the shape that the model takes; got a tensor of shape "
+            r"\(7, 5\)\.$"
+        )
+        with pytest.raises(rl.RnnlabError, match=text):
+            adapt(nn.LSTM(3, 4), check=torch.zeros(7, 5))
+
     def test_dropout_is_off_and_the_mode_stays(self, capsys):
         layer = nn.GRU(3, 4, 2, dropout=0.9)
         model = adapt(layer, check=torch.randn(7, 2, 3))

@@ -157,10 +157,17 @@ class TestForgotten:
                 return torch.tanh(state + self.map(x))
 
         start = torch.zeros(H, dtype=F64)
+
+        class Other(nn.LSTM):  # whose formula nobody knows
+            def forward(self, x, hx=None):
+                return super().forward(2 * x, hx)
+
         inside = rl.adapt(nn.Sequential(nn.LSTM(I, H, dtype=F64)))
+        unknown = rl.adapt(nn.Sequential(Other(I, H, dtype=F64)))
         foreign = rl.adapt(Decay(), init=start)
         for m, way in (
             (inside, lambda m, xs: m(xs)[0]),
+            (unknown, lambda m, xs: m(xs)[0]),
             (foreign, lambda m, xs: torch.stack([m(x) for x in xs])),
         ):
             with pytest.raises(RnnlabError, match="Call detach"):

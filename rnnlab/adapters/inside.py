@@ -58,6 +58,11 @@ class _Zeros:
         sizes = (layer.proj_size or layer.hidden_size, layer.hidden_size)
         self.sizes = sizes if lstm else sizes[1:]
 
+    @property
+    def _parameters(self) -> dict[str, nn.Parameter]:
+        """The layer's weights: by them it is seen that an optimiser has taken a step."""
+        return dict(self.layer.named_parameters())
+
     def initial_state(self) -> State:
         like = next(self.layer.parameters())
         zeros: tuple[Tensor, ...] = tuple(like.new_zeros(size) for size in self.sizes)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnlab.adapters.foreign import ForeignCell
+from rnnlab.cells.base import describe
 from rnnlab.errors import RnnlabError
 from rnnlab.layers import Chain
 from rnnlab.nested import named_leaves
@@ -23,7 +24,7 @@ def check_parity(model: nn.Module, adapted: Any, xs: Any, time_axis: int | None)
         model.eval()
         adapted.eval()
         with torch.no_grad():
-            pairs, steps = _compared(model, adapted, xs, time_axis)
+            pairs, steps = _run_both(model, adapted, xs, time_axis)
     finally:
         for module, mode in modes:
             module.training = mode
@@ -44,6 +45,18 @@ def check_parity(model: nn.Module, adapted: Any, xs: Any, time_axis: int | None)
 
 
 _Pairs = list[tuple[str, Tensor, Tensor]]
+
+
+def _run_both(model: nn.Module, adapted: Any, xs: Any, axis: int | None) -> tuple[_Pairs, int]:
+    try:
+        return _compared(model, adapted, xs, axis)
+    except RnnlabError:
+        raise
+    except Exception as error:
+        raise RnnlabError(
+            f"adapt: the check could not be run: {type(error).__name__}: {error}. check= is a "
+            f"whole sequence in the shape that the model takes; got {describe(xs)}."
+        ) from error
 
 
 def _compared(model: nn.Module, adapted: Any, xs: Any, axis: int | None) -> tuple[_Pairs, int]:
