@@ -91,7 +91,7 @@ def divergence(
         session: the Session; nothing in it moves.
         a: the branch whose Jacobian predicts.
         b: the other one.
-        row: the row of a batch.
+        row: the row of a batch of several.
         progress: None, True, False or a function of the share done: see `rnnlab.analysis.progress`.
 
     Returns:
@@ -100,7 +100,7 @@ def divergence(
 
     Raises:
         RnnlabError: a branch that is not there; two branches that are the same; weights that are no
-            longer those of the run; a batch without `row`.
+            longer those of the run; a batch of several without `row`.
 
     Held (clamped) units, and edits after the branches parted, are in the difference but not in the
     prediction: `edited` says so.
@@ -210,6 +210,8 @@ def _inputs(d: Dynamics, trace: Trace, row: int | None) -> tuple[Tensor, ...]:
     names = ["x"] if "x" in trace else [f"x.{k}" for k in range(9) if f"x.{k}" in trace]
     like = trace[d.cell.names[0]]
     batched = like.ndim - 1 - len(d.cell.shapes[d.cell.names[0]])
+    if not d.direct and like.shape[1] == 1:
+        batched = 0  # where a module of someone else has its batch is not known; one row may stay
     values = [_row(d, trace[name], batched, row) for name in names]
     return d.sequence(tuple(values))[0]
 
@@ -217,6 +219,8 @@ def _inputs(d: Dynamics, trace: Trace, row: int | None) -> tuple[Tensor, ...]:
 def _row(d: Dynamics, values: np.ndarray, lead: int, row: int | None) -> np.ndarray:
     if not lead:
         return values
+    if row is None and values.shape[1] == 1:
+        row = 0
     if row is None or not 0 <= row < values.shape[1]:
         raise RnnlabError(
             f"{d.owner}: the run is a batch of {values.shape[1]}; row= says which (0 to "

@@ -119,6 +119,8 @@ class Dynamics:
     def __init__(self, model: Any, owner: str) -> None:
         self.owner = owner
         self.ticks: Ticks | None = None
+        self.raised: Exception | None = None
+        """What the model last raised."""
         self.cell: ModelCell = as_cell(
             model.model if isinstance(model, ModelCell) else model, dtype=F64
         )
@@ -234,6 +236,8 @@ class Dynamics:
         else:
             found = state if isinstance(state, Tensor) else torch.as_tensor(own(state))
         found = found.detach().to(self.device, F64)
+        if not self.direct and found.shape == (1, self.n):
+            found = found[0]
         if tuple(found.shape) != (self.n,):
             raise RnnlabError(
                 f"{self.owner}: one state is needed, a dictionary by name or a vector "
@@ -245,7 +249,7 @@ class Dynamics:
 
     def step(self, s: Tensor, xs: Inputs) -> tuple[Tensor, Any]:
         """s' and y of one state `(n,)`."""
-        return self.cell.flat_step(s, *xs)
+        return self._evaluated(self.cell, s, xs)
 
     def field(self, xs: Inputs) -> Field:
         """F(·, x) at a constant input."""
@@ -255,7 +259,17 @@ class Dynamics:
         """The new state from s `(n,)`, or `(B, n)` for a model that takes batches."""
         if s.dim() > 1:
             xs = tuple(x.expand(len(s), *x.shape) for x in xs)
-        return cell.flat_step(s, *xs)[0]
+        return self._evaluated(cell, s, xs)[0]
+
+    def _evaluated(self, cell: ModelCell, s: Tensor, xs: Inputs) -> tuple[Tensor, Any]:
+        try:
+            new, y = cell.flat_step(s, *xs)
+        except Exception as error:
+            self.raised = error
+            raise
+        if not self.direct and new.shape == (1, self.n):
+            new = new[0]  # a module that takes batches only was given a batch of one row
+        return new, y
 
     def trajectory(self, s: Tensor, xs: Inputs) -> Tensor:
         """The states `(T + 1, n)` from s on; cut off after the last finite one."""
@@ -277,7 +291,7 @@ class Dynamics:
 
     @contextmanager
     def untouched(self, xs: Inputs) -> Iterator[None]:
-        """No gradients; refuses a model that draws random numbers.
+        """No gradients; refuses a model that draws random numbers, tells what it raises.
 
         The global random state is put back after the one step that tells, not at the end: another
         thread may draw from it while a long analysis runs.
@@ -301,7 +315,18 @@ class Dynamics:
                     f"{self.owner}: {self.shown()} draws random numbers in a step. Dropout in "
                     "training mode? model.eval() switches it off."
                 )
-            yield
+            try:
+                yield
+            except RnnlabError:
+                raise
+            except Exception as error:
+                if error is not self.raised:
+                    raise
+                raise RnnlabError(
+                    f"{self.owner}: {self.shown()} failed on the way with "
+                    f"{type(error).__name__}: {error}. A model that cannot take some states can "
+                    "give NaN there; that is then said in the result."
+                ) from error
 
     def _first_step(self, s: Tensor, xs: Inputs) -> Tensor:
         try:

@@ -88,6 +88,12 @@ def hunt(
             f"New points were still being found after {search.starts:,} starts; more rounds may "
             "find more."
         )
+    nowhere = search.rejected["not finite"] - int((~torch.isfinite(given).all(dim=1)).sum())
+    if nowhere and not lost:
+        failed.append(
+            f"{nowhere:,} of {search.starts:,} starts ended where the model "
+            "gives NaN or infinity: what lies there was not searched."
+        )
     sets = continua(search)
     countable = bounded and not sets and not lost
     if countable:

@@ -410,6 +410,35 @@ class TestIncomplete:
         assert found.complete
 
 
+def test_where_the_model_gives_nan_is_said():
+    def cell(h, x):
+        return torch.where(h[..., :1] > 1.0, torch.full_like(h, torch.nan), torch.tanh(2 * h)), h
+
+    found = fixed_points(rl.Recur(cell, torch.zeros(2)), starts=40)
+    assert len(found.points) == 9
+    lost = found.rejected["not finite"]
+    assert found.failed == (
+        f"{lost:,} of {found.starts:,} starts ended where the model gives NaN or infinity: what "
+        "lies there was not searched.",
+    )
+    assert lost
+
+
+def test_what_the_model_raises_is_told_by_its_analysis():
+    def cell(h, x):
+        if calls.append(0) or len(calls) > 20:
+            raise KeyError("lost")
+        return torch.tanh(h), h
+
+    for call in (fixed_points, lambda m: rl.analysis.lyapunov(m, np.zeros((40, 1)))):
+        calls = []
+        with pytest.raises(
+            rl.RnnlabError, match=r" failed on the way with KeyError: 'lost'\. "
+        ) as e:
+            call(rl.Recur(cell, torch.zeros(1)))
+        assert isinstance(e.value.__cause__, KeyError)
+
+
 def test_table_and_axes():
     found = fixed_points(rnn(2 * np.eye(2)))
     table = found.to_pandas()

@@ -165,3 +165,54 @@ def test_as_cell_results_are_taken():
     world = marks(net)
     analysis.fixed_points(cell, starts=10, rounds=1)
     assert same(world, marks(net))
+
+
+class Last(torch.nn.Module):
+    """Someone else's model that takes batches only, and gives the last step of each."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = torch.nn.LSTM(2, 3, batch_first=True, dtype=F64)
+        self.out = torch.nn.Linear(3, 2, dtype=F64)
+
+    def forward(self, x):
+        return self.out(self.lstm(x)[0][:, -1])
+
+
+def test_a_batch_of_one_row_is_that_row():
+    theirs = varied(Last())
+    whole, bare = rl.adapt(theirs), rl.Chain(rl.adapt(theirs.lstm), theirs.out)
+    xs = torch.as_tensor(inputs(6, 2))
+    fed = xs[:, None, None]
+    same = partial(np.testing.assert_allclose, atol=1e-12)
+    a, b = analysis.jacobian(whole, x=fed[0]), analysis.jacobian(bare, x=xs[0])
+    same(a.matrix, b.matrix)
+    same(a.input, b.input)
+    for call in (
+        lambda m, x: analysis.attribution(m, x, 1).values,
+        lambda m, x: analysis.memory(m, x).log_output,
+        lambda m, x: analysis.lyapunov(m, x).exponents,
+    ):
+        same(call(whole, fed), call(bare, xs))
+    same(
+        *(
+            analysis.fixed_points(m, x=x[0], starts=9, rounds=2).points
+            for m, x in ((whole, fed), (bare, xs))
+        )
+    )
+    apart = []
+    for model, x, name in ((whole, fed, "lstm.h"), (bare, xs, "0.0.h")):
+        session = rl.Session(model)
+        session.run(x)
+        session.rewind(3)
+        session.poke(name, 1, 0.5)
+        session.refeed()
+        apart.append(analysis.divergence(session, "main", session.branch_name))
+        same(
+            analysis.attribution(model, session.trace("main"), 1).values,
+            analysis.attribution(bare, xs, 1).values,
+        )
+    same(apart[0].predicted, apart[1].predicted)
+    same(apart[0].distance, apart[1].distance)
+    with pytest.raises(rl.RnnlabError, match=r"one step of one row is needed; .* becomes \(2, 6\)"):
+        analysis.jacobian(whole, x=torch.zeros(2, 1, 2))
