@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnlab.cells.base import describe
 from rnnlab.errors import RnnlabError
 from rnnlab.trace import Trace
 
@@ -25,6 +26,11 @@ class Predicate:
 
 def last(session: Any, predicate: Predicate | Callable[[Trace, int], bool]) -> int | None:
     """The last step up to the session's place at which `predicate` holds; None if at none."""
+    if not callable(predicate) and not isinstance(predicate, Predicate):
+        raise RnnlabError(
+            "Session: backtrack takes a function of (trace, t), or crossed(…), argmax_changed(…), "
+            f"differ(…); got {describe(predicate)}."
+        )
     trace = session.trace()[: session.t]
     if isinstance(predicate, Predicate):
         held = np.flatnonzero(predicate.steps(session, trace))

@@ -22,8 +22,6 @@ BAR = 10_000
 class Feeding(Reading):
     """What a Session is fed and what it gives for it."""
 
-    decode: Callable[[Any], Any] | None
-
     @property
     def encode(self) -> Callable[..., Any] | None:
         return self._stepper.encode

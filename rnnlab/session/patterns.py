@@ -84,6 +84,8 @@ def find(
         >>> find(Trace({"h": h}), {"h": [0, 1]}, at_least=1)
         [Span(steps 1–3, strength 0.333)]
     """
+    if isinstance(above, bool) or not isinstance(above, (int, float, np.number)):
+        raise RnnlabError(f"find: above must be a number, got {above!r}.")
     signed = _signed(trace, units)
     wanted = signed.shape[1] if at_least is None else at_least
     if not isinstance(wanted, int) or not 1 <= wanted <= signed.shape[1]:
@@ -103,7 +105,7 @@ def find(
 def match(
     trace: Trace,
     span: Span | slice | tuple[int, int],
-    recordings: Sequence[Trace] | None = None,
+    recordings: Trace | Sequence[Trace] | None = None,
     *,
     names: Sequence[str] | None = None,
     units: Iterable[Unit] | Mapping[str, Sequence[int]] | None = None,
@@ -119,7 +121,7 @@ def match(
     Args:
         trace: the recording with the span.
         span: what `find` gave, or a slice of steps.
-        recordings: where to look; in `trace` itself if left out.
+        recordings: where to look, one or several; in `trace` itself if left out.
         names: which arrays make the pattern; the states if left out.
         units: which units make it, as for `find`, instead of names.
         top: how many places at most.
@@ -141,7 +143,8 @@ def match(
     pattern = columns(trace)[start:stop]
     length = stop - start
     scored: list[tuple[float, int, int]] = []
-    for number, where in enumerate(recordings if recordings is not None else [trace]):
+    searched = trace if recordings is None else recordings
+    for number, where in enumerate([searched] if isinstance(searched, Trace) else searched):
         rows = columns(where)
         if rows.shape[1] != pattern.shape[1]:
             raise RnnlabError(
@@ -190,12 +193,27 @@ def _peaks(scores: np.ndarray, length: int, top: int, number: int) -> list[tuple
 
 
 def _listed(units: Any) -> list[Unit]:
-    if isinstance(units, Mapping):
-        units = [(name, unit) for name, chosen in units.items() for unit in chosen]
-    chosen = [tuple(unit) for unit in units]
+    try:
+        if isinstance(units, Mapping):
+            units = [(name, unit) for name, chosen in units.items() for unit in chosen]
+        chosen: list[Any] = [tuple(unit) for unit in units]
+    except TypeError:
+        chosen = [(units,)]
     if not chosen:
         raise RnnlabError("find: no units were given.")
-    return chosen  # type: ignore[return-value]
+    for unit in chosen:
+        if not 2 <= len(unit) <= 3 or not isinstance(unit[0], str) or not _is_whole(unit[1]):
+            raise RnnlabError(
+                "find: units are (name, unit) or (name, unit, −1) each, or a dict name → units; "
+                f"got {units!r}."
+            )
+        if unit[2:] not in ((), (1,), (-1,)):
+            raise RnnlabError(f"find: the sign of a unit is 1 or −1, got {unit[2]!r}.")
+    return chosen
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def _signed(trace: Trace, units: Any) -> np.ndarray:
@@ -203,7 +221,7 @@ def _signed(trace: Trace, units: Any) -> np.ndarray:
     columns = []
     for name, unit, *sign in _listed(units):
         rows = _rows(trace, name)
-        if isinstance(unit, bool) or not -rows.shape[1] <= unit < rows.shape[1]:
+        if not -rows.shape[1] <= unit < rows.shape[1]:
             raise RnnlabError(
                 f"find: {name} has units 0 to {rows.shape[1] - 1}; there is no {unit}."
             )
@@ -225,4 +243,10 @@ def _bounds(span: Any, steps: int) -> tuple[int, int]:
     if isinstance(span, slice):
         start, stop, _ = span.indices(steps)
         return start, stop
+    whole = isinstance(span, tuple) and len(span) == 2 and all(map(_is_whole, span))
+    if not whole or not 0 <= span[0] <= span[1] <= steps:
+        raise RnnlabError(
+            "match: the span is what find gave, a slice of steps, or (start, stop) between 0 and "
+            f"{steps}; got {span!r}."
+        )
     return int(span[0]), int(span[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,14 @@ from rnnlab.session.engine import whole
 from rnnlab.session.layout import _own
 from rnnlab.session.tiles import tiles
 from rnnlab.session.timeline import Branch
+from rnnlab.session.vocabulary import Vocabulary
 from rnnlab.trace import Trace
 
 
 class Reading(Editing):
     """The side of a Session that changes nothing."""
+
+    decode: Callable[[Any], Any] | None
 
     @property
     def t(self) -> int:
@@ -222,6 +226,14 @@ class Reading(Editing):
                 arrays,
                 initial=initial,
                 labels=[label or "" for label in labels] if any(labels) else None,
+                outputs=self._tokens(arrays.get("y")),
                 weights=line.all_weights(),
                 edits=[edit.describe() for edit in line.all_edits()],
             )
+
+    def _tokens(self, ys: np.ndarray | None) -> tuple[str, ...] | None:
+        """What the units of the output stand for, where `decode` is a Vocabulary's."""
+        owner = getattr(self.decode, "__self__", None)
+        if not isinstance(owner, Vocabulary) or ys is None or ys.ndim < 2:
+            return None
+        return owner.tokens if ys.shape[-1] == len(owner) else None

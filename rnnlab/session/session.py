@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from rnnlab.cells.base import describe
 from rnnlab.errors import RnnlabError
 from rnnlab.session import commands as c
 from rnnlab.session.engine import whole
@@ -28,6 +29,7 @@ class Session(Feeding):
         encode: turns what `step` is given into the model's input; left out, arrays and lists
             become tensors of the model's dtype and device.
         decode: turns the model's output into what `output` returns for it: a dict label → number.
+            A Vocabulary's names the outputs of the traces too.
         allow_nonfinite: accept steps that take or produce NaN or infinity.
 
     Attributes:
@@ -63,6 +65,13 @@ class Session(Feeding):
         *,
         allow_nonfinite: bool = False,
     ) -> None:
+        for name, function in (("encode", encode), ("decode", decode)):
+            if function is not None and not callable(function):
+                bound = getattr(function, name, None)
+                way = f"; give its method .{name}" if callable(bound) else ""
+                raise RnnlabError(
+                    f"Session: {name} must be a function, got {describe(function)}{way}."
+                )
         super().__init__(Stepper(model, encode, allow_nonfinite))
         self.decode = decode
 
@@ -77,6 +86,13 @@ class Session(Feeding):
     def __repr__(self) -> str:
         place = f"step {self.t} of {self.length()}, branch {self.branch_name!r}"
         return f"Session({short(self.model)}, {place})"
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise RnnlabError(
+            "Session: a session drives the model that it was given; it is not copied or pickled. "
+            "branch(name) starts another line in it, save(path) writes it, and "
+            "replay(copy.deepcopy(session.model), session.log) makes one on a copy of the model."
+        )
 
     # moving
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rnnlab.cells.base import describe
 from rnnlab.errors import RnnlabError
 
 WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
@@ -145,8 +146,14 @@ class Features:
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
 
-    def encode(self, row: Mapping[str, Any]) -> Tensor:
-        """The input vector of one row."""
+    def encode(self, row: Any) -> Tensor:
+        """The input vector of one row: a dict, a Series, or a row that `itertuples` gives."""
+        if hasattr(row, "_asdict"):
+            row = row._asdict()
+        if not hasattr(row, "keys"):
+            raise RnnlabError(
+                f"Features: a row has named columns, as a dict or a Series; got {describe(row)}."
+            )
         missing = [name for name in self.names if name not in row]
         if missing:
             known = ", ".join(map(str, dict(row)))

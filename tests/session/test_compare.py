@@ -186,9 +186,38 @@ class TestMatch:
         found = match(trace_of(rows), (3, 6), units=[("h", 0)], top=1)
         assert (found[0].start, found[0].similarity) == (20, pytest.approx(1))
 
+    def test_one_recording_may_be_given_alone(self):
+        rows = np.zeros((30, 1))
+        rows[3:6] = rows[20:23] = 1
+        trace = trace_of(rows)
+        assert match(trace, (3, 6), trace[10:], top=1) == match(trace, (3, 6), [trace[10:]], top=1)
+
+    @pytest.mark.parametrize("span", [5, "ab", (-3, 4), (2, 9), (1.0, 2.0)])
+    def test_no_span(self, span):
+        with pytest.raises(
+            rl.RnnlabError, match=r"^match: the span is what find gave, .* 0 and 5; "
+        ):
+            match(trace_of(np.zeros((5, 1))), span)
+
     def test_an_empty_span(self):
         with pytest.raises(rl.RnnlabError, match=r"^match: the span is empty \(2 to 2\)\.$"):
             match(trace_of(np.zeros((5, 1))), (2, 2))
+
+
+@pytest.mark.parametrize(
+    "units", ["h", 3, {"h": 0}, [("h",)], [("h", "0")], [("h", 0.5)], [(0, 0)]]
+)
+def test_no_units(units):
+    with pytest.raises(rl.RnnlabError, match=r"^find: units are \(name, unit\) or .* got "):
+        find(trace_of(np.zeros((5, 1))), units)
+
+
+def test_other_signs_and_thresholds():
+    trace = trace_of(np.zeros((5, 1)))
+    with pytest.raises(rl.RnnlabError, match=r"^find: the sign of a unit is 1 or −1, got 2\.$"):
+        find(trace, [("h", 0, 2)])
+    with pytest.raises(rl.RnnlabError, match=r"^find: above must be a number, got 'high'\.$"):
+        find(trace, [("h", 0)], "high")
 
 
 class TestBacktrack:
@@ -212,6 +241,12 @@ class TestBacktrack:
         assert session.backtrack(lambda trace, t: trace["h"][-1] == 2) == 4
         assert session.backtrack(lambda trace, t: len(trace) == t == 3) == 3
         assert session.backtrack(lambda trace, t: False) is None
+
+    def test_no_function(self):
+        with pytest.raises(
+            rl.RnnlabError, match=r"^Session: backtrack takes a function .* int 5\.$"
+        ):
+            self.session().backtrack(5)
 
     def test_argmax_changed(self):
         session = Session(rl.Recur(lambda h, x: (x, x), torch.zeros(3)))

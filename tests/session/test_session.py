@@ -1,5 +1,7 @@
 """Session: stepping, going back bit for bit, forking instead of overwriting, refusing."""
 
+import copy
+import pickle
 import random
 
 import numpy as np
@@ -663,3 +665,17 @@ class TestWeights:
         session.reset()
         session.step(torch.ones(I))
         assert "float32" in session.trace().weights["cell.bias"]
+
+
+def test_a_session_is_not_copied():
+    session = Session(make("rnn"))
+    for way in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(
+            rl.RnnlabError, match=r"^Session: .* not copied or pickled\. .*replay\("
+        ):
+            way(session)
+    session.run(inputs(3))
+    other = rl.replay(copy.deepcopy(session.model), session.log)
+    assert contents(other) == contents(session)
+    other.step(inputs(1)[0])
+    assert session.t == 3

@@ -1,5 +1,7 @@
 """Tokens and rows in, labelled probabilities out."""
 
+import collections
+
 import pytest
 import torch
 
@@ -81,6 +83,27 @@ class TestInASession:
         session.forward()
         assert session.output() == session.decode(torch.tensor(session.trace()["y"][-1]))
 
+    def test_tokens_name_the_outputs(self):
+        session = self.session()
+        assert session.trace().outputs is None  # nothing recorded
+        session.run("ab")
+        assert session.trace().outputs == ("a", "b", "c")
+        session.decode = None
+        assert session.trace().outputs is None
+        narrow = Session(rl.RNN(3, 2), decode=session._stepper.encode.__self__.decode)
+        narrow.step([1.0, 0, 0])
+        assert narrow.trace().outputs is None
+
+    def test_the_vocabulary_itself_is_no_function(self):
+        v = Vocabulary("abc", one_hot=True)
+        for name in ("encode", "decode"):
+            with refused(
+                rf"Session: {name} must be a function, got Vocabulary .*its method \.{name}\."
+            ):
+                Session(rl.RNN(3, 4), **{name: v})
+        with refused(r"Session: encode must be a function, got a list of 1\."):
+            Session(rl.RNN(3, 4), ["a"])
+
     def test_an_unknown_token_changes_nothing(self):
         session = self.session()
         session.run("ab")
@@ -111,6 +134,12 @@ class TestFeatures:
             f.encode({"a": 1})
         with refused(r"Features: b is 'word', not a number\."):
             f.encode({"a": 1, "b": "word"})
+        row = collections.namedtuple("Row", ["b", "a"])(2.5, 1)
+        assert f.encode(row).tolist() == [2.5, 1]
+        with refused(
+            r"Features: a row has named columns, as a dict or a Series; got a list of 2\."
+        ):
+            f.encode([1, 2])
 
     def test_a_data_frame(self):
         pandas = pytest.importorskip("pandas", reason="pandas is in rnnlab[test]")
