@@ -45,6 +45,8 @@ def save(model: nn.Module, path: str | Path) -> None:
         >>> torch.equal(other(torch.ones(2)), m(torch.ones(2)))
         True
     """
+    if not isinstance(model, nn.Module):
+        raise RnnlabError(f"save: the model comes first, then the path; got {describe(model)}.")
     tensors: dict[str, Tensor] = {}
     numbers: dict[str, Any] = {}
     for name, value in model.state_dict().items():

@@ -101,8 +101,9 @@ class ModelCell:
         if not isinstance(model, nn.Module) or not recurs(model):
             text = " ".join(repr(model).split())
             raise RnnlabError(
-                f"as_cell: {text[:80]} has no state. Give a Recur, a Chain with one inside, an "
-                "adapted model, or Recur(cell, init) around a cell function of your own."
+                f"as_cell: {text[:80]} has no state. Give a Recur, a Chain with one inside, "
+                "adapt(model) of a torch model, or Recur(cell, init) around a cell function of "
+                "your own."
             )
         if dtype is not None and not dtype.is_floating_point:
             raise RnnlabError(f"as_cell: dtype must be a floating-point type, got {dtype}.")

@@ -134,6 +134,8 @@ def test_a_file_is_replaced_as_a_whole_or_stays(tmp_path, monkeypatch):
     m, path = model(), tmp_path / "m"
     save(m, path)
     before = path.read_bytes()
+    with pytest.raises(RnnlabError, match=r"^save: the model comes first, then the path; got str "):
+        save(str(path), m)
     bad = Recur(lambda h, x: (h, x), "word")
     bad(1)
     with pytest.raises(RnnlabError, match="state h is str 'word'"):

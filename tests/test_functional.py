@@ -378,8 +378,8 @@ class TestErrors:
             as_cell(nn.Linear(2, 3))
         assert str(error.value) == (
             "as_cell: Linear(in_features=2, out_features=3, bias=True) has no state. Give a "
-            "Recur, a Chain with one inside, an adapted model, or Recur(cell, init) around a cell "
-            "function of your own."
+            "Recur, a Chain with one inside, adapt(model) of a torch model, or Recur(cell, init) "
+            "around a cell function of your own."
         )
 
     def test_dtype(self):

@@ -96,7 +96,7 @@ class Cycles(Result):
             "kind": np.repeat(np.array(self.kinds, dtype=object), period),
             "index": np.repeat(self.index, period),
         }
-        flat = self.points.reshape(orbits * period, -1)
+        flat = self.points.reshape(orbits * period, len(self.units))
         rows |= {unit_name(unit): flat[:, k] for k, unit in enumerate(self.units)}
         return frame(rows).set_index(["orbit", "phase"])
 

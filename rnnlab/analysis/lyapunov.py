@@ -12,7 +12,7 @@ from torch.func import jacrev, vmap
 
 from rnnlab.analysis.dynamics import CHUNK, Dynamics, Inputs, check_whole, pushed, to_numpy
 from rnnlab.analysis.progress import Progress
-from rnnlab.analysis.result import Result, frame, number
+from rnnlab.analysis.result import Result, counted, frame, number
 from rnnlab.errors import RnnlabError
 
 _EPS = float(torch.finfo(torch.float64).eps)
@@ -68,7 +68,7 @@ class Lyapunov(Result):
         shown = ", ".join(number(v) for v in self.exponents[:3])
         more = ", …" if len(self.exponents) > 3 else ""
         said = f"{len(self.exponents)} of {self.n}: {shown}{more} nats per step"
-        said += f" over {self.steps:,} steps"
+        said += f" over {counted(self.steps, 'step')}"
         return said + (
             "" if np.isnan(self.dimension) else f"; Kaplan–Yorke dimension {number(self.dimension)}"
         )

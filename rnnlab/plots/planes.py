@@ -38,7 +38,9 @@ def flow(result: Any, *, points: Any = None, theme: Theme = "light") -> go.Figur
         >>> flow(found).layout.xaxis.title.text
         'h[0]'
     """
-    fig = panels(theme, f"Flow in the plane · speed up to {np.nanmax(result.speed):.3g}", result)
+    speed = result.speed[np.isfinite(result.speed)]
+    said = f" · speed up to {speed.max():.3g}" if len(speed) else ""
+    fig = panels(theme, f"Flow in the plane{said}", result)
     fig.add_heatmap(
         x=result.a,
         y=result.b,

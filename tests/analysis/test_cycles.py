@@ -81,6 +81,9 @@ def test_table():
     table = cycles(rnn([[-2.0]]), period=2).to_pandas()
     assert table.index.names == ["orbit", "phase"]
     assert table["h[0]"].round(6).tolist() == [-0.957504, 0.957504]
+    none = cycles(rnn([[0.5]]), period=2, starts=9, rounds=1).to_pandas()
+    assert len(none) == 0
+    assert list(none.columns) == list(table.columns)
 
 
 def test_wrong_period():

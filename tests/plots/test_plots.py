@@ -115,6 +115,25 @@ def test_what_failed_is_on_the_figure():
     assert "not finite after step 31" in fig.layout.title.subtitle.text.replace("<br>", " ")
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["jacobian", "fixed_points", "cycles", "flow", "basins", "lyapunov", "attribution", "memory"],
+)
+def test_where_nothing_is_finite_the_figure_says_so(name):
+    options = {
+        "fixed_points": {"starts": 6, "rounds": 1},
+        "cycles": {"period": 2, "starts": 6, "rounds": 1},
+        "flow": {"plane": PLANE, "grid": 3},
+        "basins": {"plane": PLANE, "grid": 3},
+        **{key: {"xs": np.zeros((9, 1))} for key in ("lyapunov", "attribution", "memory")},
+    }
+    model = rl.Recur(lambda h, x: (h * torch.nan, h), torch.zeros(2, dtype=F64))
+    result = getattr(analysis, name)(model, **options.get(name, {}))
+    assert result.failed
+    fig = getattr(plots, name)(result)
+    assert "finite" in fig.layout.title.subtitle.text
+
+
 def test_no_failure_no_warning(results):
     assert plots.lyapunov(results["lyapunov"]).layout.title.subtitle.text is None
 
