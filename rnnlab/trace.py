@@ -25,7 +25,8 @@ class Trace:
 
     Args:
         arrays: name → array `(T, …)`: `"x"`, the states by their path (`"0.h"`), `"y"`. Row t is
-            what step t + 1 left behind, so a state's row is the state *after* the step.
+            what step t + 1 left behind, so a state's row is the state *after* the step. They are
+            not copied: leave them as they are afterwards.
         initial: name → the state before the first step, `(…)`, for the names that are states.
         labels: one text per step (tokens, times), or none.
         outputs: names of the units of `"y"`, or none.

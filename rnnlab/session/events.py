@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rnnlab.cells.base import describe
+from rnnlab.errors import RnnlabError
 from rnnlab.session.timeline import Branch
 
 
@@ -37,6 +39,10 @@ class Watched:
         An exception in a callback is reported on standard error and breaks neither the step nor
         the other subscribers.
         """
+        if not callable(callback):
+            raise RnnlabError(
+                f"Session: subscribe takes a function of what moved, got {describe(callback)}."
+            )
         self._subscribers.append(callback)
 
         def unsubscribe() -> None:

@@ -255,11 +255,15 @@ class Session(Feeding):
             line = self._find(branch) if branch is not None else self._branch.parent
             assert line is not None
             t, left = self._t, len(line) - self._t
-            steps = max(left, 0) if steps is None else whole("steps", steps)
+            if left < 0:
+                raise RnnlabError(
+                    f"Session: {line.name!r} ends at step {len(line)}; nothing in it follows step "
+                    f"{t}. rewind({len(line)}), or to an earlier step, comes first."
+                )
+            steps = left if steps is None else whole("steps", steps)
             if not 0 <= steps <= left:
                 raise RnnlabError(
-                    f"Session: {line.name!r} has {max(left, 0)} steps after step {t}, "
-                    f"not {steps!r}."
+                    f"Session: {line.name!r} has {left} steps after step {t}, not {steps!r}."
                 )
             with self._doing(c.Refeed(line.name, steps)):
                 self._refeed(line, t, t + steps)

@@ -496,3 +496,8 @@ class TestRefeed:
         session.branch("b")
         with refused(r"Session: 'main' has 2 steps after step 1, not 3\."):
             session.refeed(steps=3)
+        session.reset()
+        session.run(inputs(4))
+        text = r"Session: 'main' ends at step 3; nothing in it follows step 4\. rewind\(3\), .*"
+        with refused(text):
+            session.refeed("main")

@@ -635,6 +635,10 @@ class TestEvents:
         assert session.t == len(told) == 1
         assert "ZeroDivisionError" in capsys.readouterr().err
 
+    def test_only_a_function_can_be_told(self):
+        with refused(r"Session: subscribe takes a function of what moved, got int 5\."):
+            Session(accumulator()).subscribe(5)
+
     def test_a_subscriber_may_leave_while_it_is_told(self):
         session, told = Session(make("rnn")), []
         leave = session.subscribe(lambda moved: (told.append(moved), leave()))
