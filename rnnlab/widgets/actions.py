@@ -37,7 +37,19 @@ def reset(explorer: Explorer, _: Message) -> None:
         explorer._begin()
 
 
+def play(explorer: Explorer, _: Message) -> None:
+    """Step by itself; asked for again, before the page knew of it, it stops as the key says."""
+    if explorer.playing:
+        explorer._player.stop()
+    else:
+        explorer._player.play()
+
+
 def run(explorer: Explorer, message: Message) -> None:
+    """Take many steps; asked for again while it does, it stops as the key says."""
+    if explorer.running:
+        explorer._player.stop()
+        return
     steps, left = int(message.get("steps", 1)), explorer._inputs.left
     explorer._player.run(steps if left is None else min(steps, max(left, 1)))
 
@@ -184,7 +196,7 @@ def unused(stem: str, suffix: str) -> Path:
 ACTIONS: dict[str, Action] = {
     "step": lambda explorer, _: explorer._step(),
     "run": run,
-    "play": lambda explorer, _: explorer._player.play(),
+    "play": play,
     "pause": lambda explorer, _: explorer._player.stop(),
     "reset": reset,
     "back": lambda explorer, _: explorer.session.back(),

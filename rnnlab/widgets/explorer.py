@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
+import numpy as np
 import traitlets
 
 from rnnlab.session import Moved, Session
@@ -18,6 +19,7 @@ from rnnlab.widgets.insight import Gates
 from rnnlab.widgets.lanes import Labelling, batch, lanes
 from rnnlab.widgets.module import module, style
 from rnnlab.widgets.player import Player
+from rnnlab.widgets.selecting import checked
 from rnnlab.widgets.still import Still
 from rnnlab.widgets.studies import Studies
 from rnnlab.widgets.wire import Wire
@@ -37,7 +39,8 @@ class Explorer(anywidget.AnyWidget):
         compared: the names of the branches put beside the current one; of the first, lines and
             path are drawn too.
         selection: what is selected in all views, readable and writable: `{"units": [["0.h", 17]],
-            "step": 3, "span": [2, 6]}`; step None is the session's place, span None is no span.
+            "step": 3, "span": [2, 6]}`; step None is the session's place, span None is no span, and
+            what is left out is None or nothing. A unit that is not there is an RnnlabError.
         row: the row of the batch that is shown, where there is a batch; `rows` says how many.
     """
 
@@ -193,6 +196,10 @@ class Explorer(anywidget.AnyWidget):
             self.lanes = described
         return found
 
+    @traitlets.validate("selection")
+    def _selected(self, proposal: Any) -> dict[str, Any]:
+        return checked(proposal["value"], self.lanes)
+
     def _show_row(self) -> None:
         self._wire.moved()
         for name in self.compared:
@@ -225,7 +232,16 @@ class Explorer(anywidget.AnyWidget):
 
     def _step(self) -> None:
         x, label = self._inputs.next()
+        x = self._for_all_rows(x)
         self._take(lambda: self.session.step(x, label=label), given=True)
+
+    def _for_all_rows(self, x: Any) -> Any:
+        """An input set by hand, for every row of the batch that the branch has recorded."""
+        shape = self.session.recorded().get("x", ())
+        alone = not isinstance(x, str) and np.ndim(x) < len(shape)
+        if alone and self.rows > 1 and shape[len(shape) - np.ndim(x) :] == np.shape(x):
+            return np.broadcast_to(x, shape).copy()
+        return x
 
     def _take(self, step: Callable[[], object], *, given: bool) -> None:
         """Take a step; `given` if it is fed what the inputs have next."""

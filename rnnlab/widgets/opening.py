@@ -51,7 +51,8 @@ def explore(
         input_range: the range of the sliders and of the input's colours; (−1, 1) if left out.
         output_names: a name for each output.
         vocabulary: the tokens that the model reads; left out, that of a Session made with
-            `vocabulary.encode`, or of a model of the zoo.
+            `vocabulary.encode`, or of a model of the zoo; else, where the first layer is an
+            embedding and there are no xs, the numbers of its rows.
         decode: "softmax" to show outputs as probabilities, or a function from rows of outputs
             `(n, O)` to the rows to show; left out with a vocabulary whose size the output has,
             "softmax".
@@ -67,9 +68,12 @@ def explore(
         Explorer(Session(Chain(Recur(LSTMCell(3, 8)), Dense(8, 2)), step 0 of 0, branch 'main'))
     """
     given = isinstance(model, Session)
-    card = getattr(model.model if given else model, "card", None)
+    session_model = model.model if given else model
+    card = getattr(session_model, "card", None)
     if vocabulary is None and given:
         vocabulary = _vocabulary_of(model.encode)
+    if vocabulary is None and card is None and xs is None:
+        vocabulary = _numbers_read(session_model)
     if card is not None:
         input_names = input_names or card.inputs
         input_range = input_range or card.input_range
@@ -77,6 +81,7 @@ def explore(
         decode = decode or card.decode
     session = model if given else Session(model, vocabulary.encode if vocabulary else None)
     outputs = len(output_names or ()) or _output_size(session)
+    numbers = not any(isinstance(value, Tensor) for value in session.states().values())
     if vocabulary is not None and outputs == len(vocabulary):
         output_names = output_names or vocabulary.tokens
         decode = decode or "softmax"
@@ -96,7 +101,7 @@ def explore(
         if found is not None:
             input_names = input_names or getattr(found.examples[0], "names", None)
         units = len(input_names or ()) if found is None else found.rows.shape[1]
-        units = units or _input_size(session)
+        units = units or _input_size(session, numbers)
         named = tuple(input_names or ())
         names = named if len(named) == units else _numbered(units)
         features = Features(names, *map(float, input_range or (-1.0, 1.0)))
@@ -112,7 +117,6 @@ def explore(
         output_units=outputs,
         numbers=vocabulary is not None and not vocabulary.one_hot,
     )
-    numbers = not any(isinstance(value, Tensor) for value in session.states().values())
     explorer = Explorer(session, Inputs(feeds, numbers=numbers), labelling)
     if vocabulary is not None:
         explorer.words = list(vocabulary.tokens[:OFFERED])
@@ -123,6 +127,16 @@ def _vocabulary_of(encode: Any) -> Vocabulary | None:
     """The vocabulary whose method a session's `encode` is."""
     owner = getattr(encode, "__self__", None)
     return owner if isinstance(owner, Vocabulary) else None
+
+
+def _numbers_read(model: Any) -> Vocabulary | None:
+    """For a model that begins with an embedding, the numbers of its tokens in place of words."""
+    first = next(iter(model), None) if isinstance(model, nn.Sequential) else None
+    if not isinstance(first, nn.Embedding):
+        return None
+    numbers = Vocabulary([str(number) for number in range(first.num_embeddings)])
+    numbers.characters = False  # also ten and fewer are written with blanks between them
+    return numbers
 
 
 def _texts(xs: Any) -> list[str]:
@@ -140,7 +154,8 @@ def _recording(xs: Any, card: Any) -> QueueFeed | None:
     return None if card is None else QueueFeed(card.examples, "Examples")
 
 
-def _input_size(session: Session) -> int:
+def _input_size(session: Session, numbers: bool) -> int:
+    """How many inputs the model takes; one whose states are numbers is taken to read a number."""
     model = session.model
     first = next(iter(model), model) if isinstance(model, nn.Sequential) else model
     inside = [found.cell for _, found in recurs(first)]
@@ -148,6 +163,8 @@ def _input_size(session: Session) -> int:
         size = getattr(part, "input_size", getattr(part, "in_features", None))
         if isinstance(size, int):
             return size
+    if numbers:
+        return 1
     raise RnnlabError(
         "explore: cannot tell how many inputs the model takes. Give the data to feed (xs=…) "
         "or the names of the inputs (input_names=[…])."

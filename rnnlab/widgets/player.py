@@ -36,10 +36,12 @@ class Player:
     def run(self, steps: int) -> None:
         """Take so many steps, as fast as they go."""
         self._start(self._running(steps))
+        self._explorer.progress, self._explorer.running = 0.0, True
 
     def play(self) -> None:
         """Step by itself, `explorer.speed` steps a second, as long as there is more to feed."""
         self._start(self._playing())
+        self._explorer.playing = True
 
     def stop(self) -> None:
         """End what is going on, if anything is."""
@@ -59,7 +61,6 @@ class Player:
     async def _running(self, steps: int) -> None:
         explorer, loop = self._explorer, asyncio.get_running_loop()
         pause = loop.time() + BURST
-        explorer.progress, explorer.running = 0.0, True
         try:
             for k in range(steps):
                 if not self._step():
@@ -69,13 +70,14 @@ class Player:
                     await asyncio.sleep(0)
                     pause = loop.time() + BURST
         finally:
-            explorer.running = False
+            if self._task is asyncio.current_task():  # else another one has begun
+                explorer.running = False
 
     async def _playing(self) -> None:
         explorer = self._explorer
-        explorer.playing = True
         try:
             while self._more() and self._step():
                 await asyncio.sleep(1 / max(0.1, explorer.speed))
         finally:
-            explorer.playing = False
+            if self._task is asyncio.current_task():
+                explorer.playing = False

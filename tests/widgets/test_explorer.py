@@ -185,6 +185,29 @@ def test_play_steps_until_paused(page):
     assert asyncio.run(play()) == page.explorer.session.t < 12
 
 
+def test_play_or_a_long_run_asked_for_twice_within_a_round_trip_stops(page):
+    async def twice(action, **detail):
+        page.press(action, **detail)
+        page.press(action, **detail)
+        await asyncio.sleep(0.02)
+        assert (page.explorer.playing, page.explorer.running) == (False, False)
+
+    asyncio.run(twice("play"))
+    asyncio.run(twice("run", steps=10))
+    assert page.explorer.session.t == 0
+
+    async def other():  # what was stopped says nothing about what began after it
+        page.press("run", steps=10)
+        await asyncio.sleep(0)
+        page.press("play")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert page.explorer.playing
+        page.press("pause")
+
+    asyncio.run(other())
+
+
 def test_play_stops_by_itself_at_the_end(page):
     async def play():
         page.explorer.speed = 1000
@@ -282,7 +305,7 @@ def test_the_printed_form_is_deterministic(page):
             "function of your own.",
         ),
         (
-            lambda: rl.explore(rl.Recur(lambda h, x: (h, x), 0.0)),
+            lambda: rl.explore(rl.Recur(lambda h, x: (h, x), torch.zeros(2))),
             "explore: cannot tell how many inputs the model takes. Give the data to feed (xs=…) "
             "or the names of the inputs (input_names=[…]).",
         ),
@@ -467,3 +490,48 @@ def test_a_long_run_shows_progress_and_can_be_stopped(open_page):
 
     assert asyncio.run(run()) == page.explorer.session.t < 100_000
     assert not page.explorer.running
+
+
+def test_a_selection_is_checked_and_completed(page):
+    explorer = page.explorer
+    explorer.selection = {"units": [("0.h", 1)], "step": 2}
+    kept = {"units": [["0.h", 1]], "step": 2, "span": None}
+    assert explorer.selection == kept
+    for wrong, text in (
+        ({"units": [["9.h", 1]]}, "cannot select a unit of '9.h': there are x, 0.h, 0.c, y."),
+        ({"units": [["0.h", 99]]}, "no 99."),
+        ({"units": ["0.h"]}, "a selected unit is [name, number], as ['0.h', 3], not '0.h'."),
+        ({"step": -1}, "step must be a step number from 0 on, not -1."),
+        ({"span": [3]}, "span must be [first step, last step] or None, not [3]."),
+        ({"unit": []}, "a selection has units, step and span, no 'unit'."),
+    ):
+        with pytest.raises(rl.RnnlabError, match="Explorer: ") as raised:
+            explorer.selection = wrong
+        assert text in str(raised.value)
+        assert explorer.selection == kept
+
+
+def test_an_input_set_by_hand_goes_to_every_row_of_a_batch(open_page):
+    session = rl.Session(model())
+    session.run(torch.randn(2, 4, 3), progress=False)
+    page = open_page(lambda: rl.explore(session))
+    page.press("feed", values=[0.5, -0.25, 1])
+    page.press("step")
+    assert page.explorer.error == ""
+    assert session.trace()["x"][-1].tolist() == [[0.5, -0.25, 1]] * 4
+
+
+def test_a_cell_of_numbers_and_a_model_that_reads_token_numbers_need_nothing_else(open_page):
+    page = open_page(lambda: rl.explore(rl.Recur(lambda h, x: (h + x, x), 0.0)))
+    page.press("feed", values=[0.5])
+    page.press("step")
+    page.press("step")
+    assert page.explorer.session.states() == {"h": 1.0}
+
+    page = open_page(lambda: rl.explore(rl.Chain(torch.nn.Embedding(5, 3), rl.GRU(3, 2))))
+    page.press("feed", add="3 1")
+    page.press("step")
+    page.press("step")
+    assert page.explorer.session.trace()["x"].tolist() == [3, 1]
+    page.press("feed", add="7")
+    assert "'7' is not one of the 5 tokens" in page.explorer.error
