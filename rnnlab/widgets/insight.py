@@ -16,6 +16,8 @@ from rnnlab.trace import Trace
 from rnnlab.widgets.lanes import batch, flat_rows
 
 ORDERS = ("index", "first activity", "principal component", "time constant")
+PIECE = 65_536
+"""So many steps are read at once where only a few units of them are kept."""
 WINDOW = 4096
 """So many of the newest steps are looked at when units are put in order or a plane is fitted."""
 
@@ -68,10 +70,23 @@ def spans(
     session: Session, units: Sequence[Any], above: float, at_least: int, row: int = 0
 ) -> list[tuple[int, int, float]]:
     """Where chosen units of a row of the batch are active together: first, last step, strength."""
-    trace = window(session, 0, session.length())
+    chosen: dict[str, list[int]] = {}
+    for name, unit in units:
+        chosen.setdefault(str(name), []).append(int(unit))
+    length, recorded = session.length(), session.recorded()
+    columns = {
+        name: np.concatenate(
+            [
+                flat_rows(session.read(name, start, min(start + PIECE, length)), row)[:, numbers]
+                for start in range(0, length, PIECE)
+            ]
+        )
+        for name, numbers in chosen.items()
+        if length and name in recorded
+    }
     found = find(
-        Trace({name: flat_rows(trace[name], row) for name in trace.names}),
-        [(str(name), int(unit)) for name, unit in units],
+        Trace(columns),
+        [(name, k) for name, numbers in chosen.items() for k in range(len(numbers))],
         above=above,
         at_least=at_least,
     )

@@ -78,7 +78,9 @@ class Studies:
             subject = Subject.of(session, step, step, self._row())
             row = session.read("x", 0, 1)[0]
             shape = row.shape[1:] if subject.batched else row.shape
-            x = torch.as_tensor(np.asarray(message["x"]).astype(row.dtype).reshape(shape))
+            # what was fed as whole numbers is drawn for what lies between them, too
+            dtype = row.dtype if row.dtype.kind == "f" else float
+            x = torch.as_tensor(np.asarray(message["x"], dtype).reshape(shape))
             state, thorough = subject.state, bool(message.get("thorough"))
             return lambda job: portrait.draw(job, subject.model, x, state, thorough)
 
