@@ -11,7 +11,7 @@ from typing import Any
 
 from rnnlab.session import Moved, Session
 from rnnlab.widgets.lanes import Lane, values
-from rnnlab.widgets.tiles import Tiles
+from rnnlab.widgets.tiles import BUCKETS, Tiles
 
 FRAME = 0.016
 """Seconds between two messages at the least: one frame of the page."""
@@ -134,6 +134,9 @@ class Wire:
         lows, highs, stop = self.tiles.tile(lanes, level, index, branch)
         about = {"id": message.get("id"), "level": level, "index": index, "stop": stop + 1}
         parts = [lows] if lows is highs else [lows, highs]
+        if level == 0:
+            labels = self._session.labels(index * BUCKETS, stop, branch)
+            about |= {"labels": labels} if any(labels) else {}
         self._send({"kind": "tile", **about}, [part.tobytes() for part in parts])
 
     def close(self) -> None:

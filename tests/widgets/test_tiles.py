@@ -143,3 +143,16 @@ def test_much_news_of_wide_rows_is_a_snapshot(open_page):
     assert page.rows[-1]["rows"].nbytes <= wire.SNAPSHOT_BYTES
     page.explorer.session.run(torch.randn(100, 2), progress=False)
     assert not page.rows[-1].get("whole")
+
+
+def test_a_tile_of_single_steps_brings_their_labels(open_page):
+    words = rl.Vocabulary(["a", "b"], one_hot=True)
+    torch.manual_seed(0)
+    session = rl.Session(rl.GRU(2, 3), words.encode)
+    session.run(["a", "b"] * 150, progress=False)
+    page = open_page(lambda: rl.explore(session))
+    for level, index in ((0, 1), (1, 0)):
+        page.press("tile", level=level, index=index)
+    (single, _), (double, _) = tiles(page)
+    assert single["labels"] == ["a", "b"] * 22
+    assert "labels" not in double

@@ -85,7 +85,7 @@ function render(link, model, root) {
       state.at = layout(lanes, place, canvas.clientWidth, state.view);
       state.at.labels = link.labels;
       const level = levelFor(state.at.column, store.width);
-      store.want(state.at, level, [step - 1, step], link.plane !== null);
+      store.want(state.at, level, [step - 1, step, ...text.rows(place)], link.plane !== null);
       field.fill(store, state.at);
       draw(canvas, store, field, style, { hover: state.hover, selection: chosen });
       const others = link.compared();

@@ -241,7 +241,8 @@ Recorded.prototype.actions = {
     const tile = tileOf(found, this.head.width, level, index);
     if (!tile) return;
     const ends = level ? [tile.lows, tile.highs] : [tile.lows];
-    this.reply({ kind: "tile", id, level, index, stop: tile.stop }, ...ends);
+    const labels = level ? undefined : found.labels?.slice(index * BUCKETS, tile.stop - 1);
+    this.reply({ kind: "tile", id, level, index, stop: tile.stop, labels }, ...ends);
   },
   back() { this.go(this.t - 1); },
   forward() { this.go(this.t + 1); },

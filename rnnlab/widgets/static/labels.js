@@ -6,10 +6,14 @@ export class Labels {
   }
 
   /** Take in the labels of a message with rows: what was known from its first row on is gone. */
-  take({ start, labels, whole }) {
-    if (whole) this.list = [];
-    this.list.length = Math.min(this.list.length, start);
-    (labels ?? []).forEach((label, k) => { this.list[Math.max(start, 1) + k] = label; });
+  take({ start, labels, whole, kept }) {
+    this.list.length = Math.min(this.list.length, whole ? kept ?? 0 : start);
+    this.put(Math.max(start, 1), labels);
+  }
+
+  /** Take in the labels of steps from a row on. */
+  put(row, labels) {
+    (labels ?? []).forEach((label, k) => { this.list[row + k] = label; });
   }
 
   /** The label of a step; null where it has none. */

@@ -1,7 +1,7 @@
 import { cellsOf, kernelIsBusy, putStill, watchKernel } from "./around.js";
 import { Labels } from "./labels.js";
 import { Store, floats } from "./store.js";
-import { Tiles } from "./tiles.js";
+import { BUCKETS, Tiles } from "./tiles.js";
 import { Works } from "./work.js";
 
 // The wire to the kernel, once a model: what came in is kept here for all views of it.
@@ -120,6 +120,7 @@ export class Link {
       const asking = [this.store, ...this.others.values()].find(({ tiles }) => tiles.asked.has(message.id));
       const lows = floats(buffers);
       asking?.tiles.take(message, lows, buffers.length > 1 ? floats(buffers, 1) : lows);
+      if (asking === this.store) this.labels.put(1 + message.index * BUCKETS, message.labels);
     } else if (message.kind === "other") {
       const other = this.storeOf(message.place.branch);
       other.receive({ ...message, seq: 1, whole: true }, ...pair(buffers));

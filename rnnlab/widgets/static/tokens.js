@@ -2,6 +2,7 @@ import { colorIndex, colorTable, swatch } from "./colors.js";
 import { el, takeOnEnter } from "./dom.js";
 import { visible } from "./labels.js";
 import { laneLimit } from "./stateview.js";
+import { BUCKETS } from "./tiles.js";
 
 // The text of the branch, each token coloured by one unit at the step that read it.
 
@@ -12,8 +13,8 @@ const layerOf = (name) => name.split(".").slice(0, -1).join(".");
 const last = (name) => name.split(".").at(-1);
 
 /** The steps whose tokens are shown: all, or of a long text a stretch around the place. */
-export function shownSteps(first, place) {
-  const start = Math.max(1, first, Math.min(place.t - SHOWN / 2, place.length - SHOWN + 1));
+export function shownSteps(place) {
+  const start = Math.max(1, Math.min(place.t - SHOWN / 2, place.length - SHOWN + 1));
   return [start, Math.min(place.length, start + SHOWN - 1)];
 }
 
@@ -111,7 +112,7 @@ export function tokensView(link, model, { choose, later }) {
     const known = link.signal;
     const fits = known && known.name === name && known.unit === found.unit
       && known.branch === place.branch;
-    const key = JSON.stringify([store.seq, place, name, found.unit, step, style.theme,
+    const key = JSON.stringify([store.seq, store.tiles.held.size, place, name, found.unit, step, style.theme,
       model.get("row"), lane ? 0 : fits && known.number]);
     if (key === drawn) return;
     drawn = key;
@@ -128,7 +129,7 @@ export function tokensView(link, model, { choose, later }) {
     const table = colorTable(style.theme, kind);
     const valueAt = (row) => (lane ? store.value(row, lane.from + found.unit)
       : (fits ? known.values[row - known.start] : undefined) ?? NaN);
-    const [start, stop] = shownSteps(store.first, place);
+    const [start, stop] = shownSteps(place);
     fill(start, stop);
     const current = Math.min(stop, Math.max(start, step));
     for (let row = start; row <= stop; row++) {
@@ -146,5 +147,12 @@ export function tokensView(link, model, { choose, later }) {
       button.classList.toggle("rl-ahead", row > place.t);
     }
   };
-  return { element, update, close: () => clearTimeout(timer) };
+  /** Rows such that the tiles they lie in have all that is shown. */
+  const rows = (place) => {
+    if (element.hidden) return [];
+    const [start, stop] = shownSteps(place);
+    return Array.from({ length: Math.ceil((stop - start) / BUCKETS) }, (_, k) => start + k * BUCKETS)
+      .concat(stop);
+  };
+  return { element, rows, update, close: () => clearTimeout(timer) };
 }

@@ -87,6 +87,9 @@ test("labels belong to their steps, and rows sent anew bring theirs", () => {
   assert.equal(labels.at(2), null);
   labels.take({ start: 5000, whole: true, labels: ["late"] });
   assert.deepEqual([labels.at(1), labels.at(5000), labels.some], [null, "late", true]);
+  labels.put(1, ["old"]); // of a tile of what a snapshot left out
+  labels.take({ start: 5000, whole: true, kept: 2, labels: ["newer"] });
+  assert.deepEqual([labels.at(1), labels.at(5000)], ["old", "newer"]);
   labels.take({ start: 0, whole: true });
   assert.equal(labels.some, false);
 });
@@ -100,12 +103,11 @@ test("blanks can be seen, long words are cut to their room", () => {
 });
 
 test("the text shown holds the place, however long it is", () => {
-  assert.deepEqual(shownSteps(0, { t: 2, length: 5 }), [1, 5]);
+  assert.deepEqual(shownSteps({ t: 2, length: 5 }), [1, 5]);
   for (const t of [1, 3000, 6000]) {
-    const [start, stop] = shownSteps(0, { t, length: 6000 });
+    const [start, stop] = shownSteps({ t, length: 6000 });
     assert.ok(start >= 1 && start <= t && t <= stop && stop <= 6000 && stop - start < 400);
   }
-  assert.deepEqual(shownSteps(5900, { t: 6000, length: 6000 }), [5900, 6000]);
 });
 
 test("tokens are coloured by the selected unit's layer: its states and gates", () => {
