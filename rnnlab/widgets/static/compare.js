@@ -36,7 +36,8 @@ export function compareView(model, link, choose) {
   const said = el("p", { className: "rl-faint" });
   const choices = el("div", { className: "rl-choices", role: "group", ariaLabel: "Compare with" });
   const list = el("div", { className: "rl-bar rl-chips rl-carriers" });
-  const element = el("div", { className: "rl-compare" }, {}, said, choices, list);
+  const partly = el("p", { className: "rl-faint" });
+  const element = el("div", { className: "rl-compare" }, {}, said, choices, partly, list);
   const strip = el("canvas", { role: "img", className: "rl-strip" });
 
   const toggle = (name, on) => {
@@ -64,9 +65,14 @@ export function compareView(model, link, choose) {
     listBranches(model.get("branches").filter((name) => name !== place.branch), others, place);
     strip.hidden = !others.length;
     list.hidden = !others.length;
+    partly.hidden = true;
     if (!others.length) return;
     const states = lanes.filter((l) => l.role === "state");
-    drawDistances(strip, store, others, at, states, style);
+    const gap = drawDistances(strip, store, others, at, states, style);
+    partly.hidden = !gap;
+    partly.textContent = at.column < 1
+      ? "The distance is drawn where the single steps are at hand: zoom in to see it elsewhere."
+      : "The distance is drawn where the steps of both branches are here; others are on their way.";
     strip.ariaLabel = `Distance between ${place.branch} and ${others.map(([name]) => name).join(", ")}, `
       + "per layer and step";
     const found = carriers(store, others[0][1], states, step);
@@ -84,7 +90,10 @@ export function compareView(model, link, choose) {
   return { name: "Compare", element, strip, update };
 }
 
-/** A curve for each layer and branch: colour tells the layer, dashes the branch. */
+/**
+ * A curve for each layer and branch: colour tells the layer, dashes the branch. Returns whether rows
+ * that the branches share in time are not held, so that the curve lacks them.
+ */
 function drawDistances(canvas, store, others, at, lanes, style) {
   const g = context(canvas, DISTANCE_HIGH);
   g.fillStyle = style.background;
@@ -122,8 +131,11 @@ function drawDistances(canvas, store, others, at, lanes, style) {
     g.lineWidth = 1.8;
     g.setLineDash(dash);
     g.beginPath();
+    let pen = false; // rows that are not held leave a gap
     values.forEach((v, i) => {
-      if (!Number.isNaN(v)) g.lineTo(at.left + (rows[i] - at.first + 0.5) * at.column, y(v));
+      const known = !Number.isNaN(v);
+      if (known) g[pen ? "lineTo" : "moveTo"](at.left + (rows[i] - at.first + 0.5) * at.column, y(v));
+      pen = known;
     });
     g.stroke();
     const wide = g.measureText(label).width + 40;
@@ -137,4 +149,6 @@ function drawDistances(canvas, store, others, at, lanes, style) {
     x += wide;
   }
   g.setLineDash([]);
+  const shared = Math.min(store.place.length, ...others.map(([, other]) => other.place.length));
+  return curves.some(({ values }) => values.some((v, i) => rows[i] <= shared && Number.isNaN(v)));
 }

@@ -78,7 +78,7 @@ export function dynamicsView(model, link) {
     const u = Number(feature.value);
     if (document.activeElement !== slider || !set.has(u)) slider.value = x[u];
     shown.textContent = rounded3(x[u]);
-    slider.ariaValueText = `${unitLabel(lane, u)} = ${rounded3(x[u])}`;
+    slider.ariaValueText = `${featureName(lane, u)} = ${rounded3(x[u])}`;
     back.disabled = !set.size;
     // a plane of the whole state does not depend on where the run is
     const held = found.plane.name ? step : 0;
@@ -91,7 +91,7 @@ export function dynamicsView(model, link) {
     paintFlow(canvas, store, found, flow, points, style, step, { stale, old: points && !current(work, "points") });
     canvas.ariaLabel = `Flow in the principal plane of ${found.lane.title ?? found.lane.name}`
       + `${points ? `; ${points.count} fixed points, listed below` : ""}`;
-    const changed = [...set].map(([k, v]) => `${unitLabel(lane, k)} = ${rounded3(v)}`).join(", ");
+    const changed = [...set].map(([k, v]) => `${featureName(lane, k)} = ${rounded3(v)}`).join(", ");
     legend.textContent = `Input of step ${fed}${changed ? ` with ${changed}` : ""}. `
       + "● stable ◐ saddle ○ unstable ◇ marginal; ✕ the state looked at.";
     said.textContent = points ? searchText(points) : "";
@@ -103,6 +103,7 @@ export function dynamicsView(model, link) {
 }
 
 const withoutSearch = (key) => (key ? JSON.stringify({ ...JSON.parse(key), thorough: undefined }) : "");
+const featureName = (lane, u) => (lane.labels ? unitLabel(lane, u) : `${lane.name}[${u}]`);
 const rounded3 = (v) => String(Number(v.toFixed(3))).replace("-", "−");
 
 function offerInputs(feature, slider, lane, store) {
@@ -115,7 +116,7 @@ function offerInputs(feature, slider, lane, store) {
   if (feature.dataset.key === key) return;
   feature.dataset.key = key;
   feature.replaceChildren(...Array.from({ length: lane.units }, (_, u) =>
-    el("option", { value: u }, {}, unitLabel(lane, u))));
+    el("option", { value: u }, {}, featureName(lane, u))));
 }
 
 function listPoints(table, points) {
@@ -129,7 +130,7 @@ function listPoints(table, points) {
     .map((text) => el("th", { scope: "col" }, {}, text)));
   const rows = points.listed.slice(0, POINTS_LISTED).map(({ kind, index, residual, tau, grows }, k) =>
     el("tr", {}, {}, cell("td", `${k + 1} ${pointSign(kind)}`), cell("td", kind), cell("td", String(index)),
-      cell("td", `${grows ? "grows" : "fades"} in ${stepsText(tau)} steps`), cell("td", residual.toExponential(0).replace("-", "−"))));
+      cell("td", `${grows ? "grows" : "fades"} in ${stepsText(tau)} steps`), cell("td", residual ? residual.toExponential(0).replace("-", "−") : "0")));
   table.replaceChildren(el("caption", {}, {}, "Fixed points at this input"), el("thead", {}, {}, head),
     el("tbody", {}, {}, ...rows));
   if (points.count > POINTS_LISTED) table.tBodies[0].append(el("tr", {}, {}, el("td", { colSpan: 5 }, {}, `and ${points.count - POINTS_LISTED} more`)));

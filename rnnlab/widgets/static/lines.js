@@ -9,10 +9,10 @@ const LINES_TOP = 12;
 const LINES_BOTTOM = 16;
 
 /** Low and high end of the vertical axis for these units: round, and around zero if signed. */
-export function lineRange(field, units) {
+export function lineRange(fields, units) {
   let most = 0;
   let least = 0;
-  for (const { column } of units) {
+  for (const field of fields) for (const { column } of units) {
     for (let c = 0; c < field.columns; c++) {
       const [low, high] = field.ends(c, column);
       if (high > most) most = high;
@@ -39,7 +39,7 @@ export function drawLines(canvas, store, field, style, selection, ghost = null) 
   canvas.hidden = !units.length;
   if (!units.length) return;
   const g = context(canvas, LINES_HIGH);
-  const [low, high] = lineRange(field, units);
+  const [low, high] = lineRange(ghost ? [field, ghost] : [field], units);
   const y = (v) => LINES_TOP + ((high - v) / (high - low)) * (LINES_HIGH - LINES_TOP - LINES_BOTTOM);
   const x = (row) => at.left + (row - at.first + 0.5) * at.column;
   g.fillStyle = style.background;

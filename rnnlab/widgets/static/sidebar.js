@@ -9,6 +9,13 @@ const LISTED = 10;
 const sign = (text) => text.replace("-", "−");
 export const shown = (v, digits = 3) => (Number.isNaN(v) ? "–" : sign(v.toFixed(digits)));
 
+/** A number of a list whose largest is `limit`, in few digits that still tell it from the others. */
+export function fewDigits(v, limit) {
+  if (limit < 0.001 && v) return Number.isNaN(v) ? "–" : sign(v.toExponential(1));
+  const digits = Math.max(2, 1 - Math.floor(Math.log10(limit)));
+  return shown(Number(v.toFixed(digits)) || (Number.isNaN(v) ? v : 0), digits);
+}
+
 /** The step that is looked at: the one clicked, else the session's place. */
 export const lookedAt = (store, selection) => {
   const step = selection.step ?? null;
@@ -26,17 +33,22 @@ export function outputsView() {
     const values = Array.from({ length: lane.units }, (_, u) => store.value(step, lane.from + u));
     const order = values.map((_, u) => u);
     if (lane.units > LISTED) order.sort((a, b) => values[b] - values[a]).splice(LISTED);
-    const top = values.indexOf(Math.max(...values));
+    const most = Math.max(...values);
+    const top = values.filter((v) => v === most).length === 1 ? values.indexOf(most) : -1;
     const limit = lane.limit ?? Math.max(...values.map(Math.abs), 1e-12);
     title.textContent = step ? `${lane.caption} after step ${step}` : `${lane.caption}: no step yet`;
     list.replaceChildren(...order.map((u) => {
       const known = !Number.isNaN(values[u]);
-      const bar = el("div");
-      bar.style.width = known ? `${Math.min(100, (100 * Math.abs(values[u])) / limit)}%` : "0";
+      const fill = el("div", { className: "rl-fill" });
+      const signed = lane.kind === "signed";
+      if (signed) place(fill, values[u], limit);
+      else fill.style.width = known ? `${Math.min(100, (100 * values[u]) / limit)}%` : "0";
+      const bar = el("div", { className: "rl-value" }, {},
+        ...(signed ? [el("div", { className: "rl-zero" })] : []), fill);
       return el("li", { className: known && u === top ? "rl-top" : "" }, {},
         el("span", {}, {}, unitLabel(lane, u)),
-        el("div", { className: "rl-track" }, {}, bar),
-        el("span", {}, {}, shown(values[u], 2)));
+        bar,
+        el("span", {}, {}, fewDigits(values[u], limit)));
     }));
   };
   return { element, update };

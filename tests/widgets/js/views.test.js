@@ -75,7 +75,9 @@ test("lines cover their own values and leave out units that do not exist", () =>
   const units = chosenUnits(lanes, { units: [["0.h", 1], ["0.h", 9], ["gone", 0]] });
   assert.deepEqual(units.map((u) => [u.label, u.column]), [["0.h[1]", 2]]);
   const field = new Field().fill(store, { first: 0, last: 3, column: 9, plot: 90 });
-  assert.deepEqual(lineRange(field, units), [-2, 0]);
+  assert.deepEqual(lineRange([field], units), [-2, 0]);
+  const other = new Field().fill(filled([[0, 0, 3, 0]]), { first: 0, last: 1, column: 9, plot: 90 });
+  assert.deepEqual(lineRange([field, other], units), [-2, 5], "a branch compared with has room, too");
 });
 
 test("the distance is the root mean square over units; carriers are sorted by size", () => {
