@@ -1,4 +1,4 @@
-"""Fixtures of the browser tests: one JupyterLab and one Chromium for a module, a page for a test.
+"""Fixtures of the browser tests: one JupyterLab and one Chromium for all, a page for a test.
 
 def test_it(open_notebook):
     notebook = open_notebook("import rnnlab as rl", "rl.explore(model)")
@@ -29,7 +29,7 @@ def chromium_or_reason(path: str | None, in_ci: bool) -> str:
     pytest.skip(MISSING)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser(in_ci: bool) -> Iterator[Browser]:
     from rnnlab.bench.lab import Browser, find_chromium
 
@@ -37,7 +37,7 @@ def browser(in_ci: bool) -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Lab]:
     """A JupyterLab in an empty folder; after `browser`, so that it never starts for a skip."""
     from rnnlab.bench.lab import Lab

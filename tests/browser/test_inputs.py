@@ -85,10 +85,10 @@ def test_tokens_by_the_keyboard_alone_from_two_texts_to_their_difference(noteboo
     at(view, 4)
     assert view.locator(".rl-outputs .rl-top").inner_text().split()[0] == "closed"
 
-    compared = view.get_by_label("Compare with")
-    compared.focus()
-    keyboard.type("main")
-    view.locator(".rl-compare canvas").wait_for()
+    view.get_by_role("tab", name="Inspector", exact=True).focus()
+    for key in ("ArrowRight", "ArrowRight", "Tab", "Tab", "Space"):
+        keyboard.press(key)
+    view.get_by_role("img", name="Distance between run 2 and main, per layer and step").wait_for()
 
     view.get_by_role("button", name="Back", exact=True).focus()
     keyboard.press("b")
@@ -184,10 +184,9 @@ def test_a_generator_and_a_typed_curve(notebook):
     view.get_by_label("Amplitude").fill("0.5")
     view.get_by_label("Features").select_option(["speed", "sun"])
     view.get_by_role("img", name="The step, steps 1 to 60").wait_for()
+    t = value(notebook, "vector.session.t")
     notebook.button("Step", within=view).click()
-    notebook.page.wait_for_function(
-        "(view) => view.dataset.t === view.dataset.length", arg=view.element_handle()
-    )
+    at(view, t + 1)
     assert last_input(notebook, "vector") == [0.5, 0, 0.5]
     view.get_by_label("Input from").select_option("Drawn curve")
     values = view.get_by_label("Values of the curve")

@@ -13,15 +13,14 @@ export function stretch(count, position) {
   return [first, Math.min(count, first + BEFORE + AFTER)];
 }
 
-export function tokensInput(element, model, say) {
+export function tokensInput(element, model, say, waits) {
   const { texts } = model.get("feed");
   const add = () => {
     if (!field.value.trim()) return;
-    say({ add: field.value });
-    sent = field.value;
+    sent = { text: field.value, id: say({ add: field.value }) };
     field.value = "";
   };
-  let sent = "";
+  let sent = null;
   const { field, element: combo } = completing("Text to feed", () => model.get("words"), add);
   field.placeholder = "type words, Enter adds them";
   const choice = el("select", { ariaLabel: "New run with" }, {
@@ -64,8 +63,10 @@ export function tokensInput(element, model, say) {
     update(place) {
       const { tokens, carried } = model.get("feed");
       const position = place.position ?? 0;
-      if (model.get("error") && sent && !field.value) field.value = sent; // refused: mend it
-      sent = "";
+      if (sent && !waits(sent.id)) {
+        if (model.get("error") && !field.value) field.value = sent.text; // refused: mend it
+        sent = null;
+      }
       clear.disabled = position >= tokens.length;
       const key = JSON.stringify([position, tokens]);
       if (key !== drawn) {

@@ -6,14 +6,15 @@ import { tokensInput } from "./input-tokens.js";
 import { vectorInput } from "./input-vector.js";
 
 // Where the next input comes from. Each kind fills the panel with its own controls: it is given the
-// panel, the model and a way to speak to the feed in the kernel, and returns how to bring what it
-// shows up to date.
+// panel, the model, a way to speak to the feed in the kernel (the number of what was said) and one to
+// ask whether that still waits for its answer; it returns how to bring what it shows up to date.
 
 const KINDS = { vector: vectorInput, queue: queueInput, tokens: tokensInput, signal: signalInput,
   curve: curveInput };
 
 export function inputPanel(model, link) {
   const say = (message) => link.send("feed", message);
+  const waits = (id) => link.waiting.has(id);
   const source = el("select", { ariaLabel: "Input from" }, {
     change: () => say({ from: Number(source.value) }),
   });
@@ -32,7 +33,7 @@ export function inputPanel(model, link) {
       source.replaceChildren(...feed.sources.map((title, i) => el("option", { value: i }, {}, title)));
       from.hidden = feed.sources.length < 2;
       body.replaceChildren();
-      current = KINDS[feed.kind](body, model, say);
+      current = KINDS[feed.kind](body, model, say, waits);
     }
     source.value = String(feed.source);
     current.update(link.store.place);
