@@ -159,6 +159,7 @@ def test_the_text_is_coloured_by_a_gate_and_leads_to_its_steps(notebook):
     )
     assert float(river.get_attribute("title").split("= ")[1]) == pytest.approx(gate, rel=1e-3)
     assert river.evaluate("(node) => node.style.background").startswith("rgb")
+    view.get_by_role("tab", name="Inspector", exact=True).click()
     river.click()
     view.get_by_role("heading", name="At step 2").wait_for()
     assert value(notebook, "tokens.selection['step']") == 2

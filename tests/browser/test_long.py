@@ -113,7 +113,7 @@ def test_the_wheel_goes_in_to_single_steps_and_reads_them_exactly(notebook, view
     row = (first + last) // 2
     view.hover(position={"x": where(notebook, view, row) + 3, "y": 20})
     said = readout(notebook, re.compile(r"^step \d+ · input"))
-    step, unit, value = re.search(r"step (\d+) · input x\[x\[(\d)\]\] = (\S+)", said).groups()
+    step, unit, value = re.search(r"step (\d+) · input x\[(\d)\] = (\S+)", said).groups()
     exact = notebook.execute(f"float(xs[{int(step) - 1}, {unit}])")
     assert float(value) == pytest.approx(float(exact), rel=1e-6)
 
