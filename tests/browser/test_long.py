@@ -135,6 +135,7 @@ def test_what_was_seen_is_not_asked_for_again(notebook, view):
 
 
 def test_a_step_long_ago_is_gone_back_to_and_shown_like_any_other(notebook, view):
+    view.focus()  # before, as focusing may scroll the view from under the pointer
     view.hover(position={"x": where(notebook, view, 50_000), "y": 20})
     step = int(re.search(r"steps (\d+)", readout(notebook, "steps")).group(1))
     view.press("g")
