@@ -187,7 +187,7 @@ def _hoisted(recur: Recur, xs: Tensor) -> tuple[Tensor, list[Tensor]]:
     state = as_state(tuple(part.expand(*lead, part.shape[-1]) for part in as_parts(before)))
     step, rows, outputs = cell.stepper(), [], []
     size = cell.project(xs[:1]).numel() * xs.element_size()
-    for chunk in xs.split(max(1, CHUNK_BYTES // size)):
+    for chunk in xs.split(max(1, CHUNK_BYTES // max(1, size))):
         for u in cell.project(chunk).unbind(0):
             state, y = step(state, u)
             rows.append(as_parts(state))
@@ -205,7 +205,7 @@ def _lstm(
         return _memory(cell, h, c, last, xs, hs), None
     blocks = 4 if gates else 3  # o is not needed for c
     row = blocks * last.numel() * xs.element_size()
-    steps = max(1, CHUNK_BYTES // row)
+    steps = max(1, CHUNK_BYTES // max(1, row))
     past = torch.cat([h.expand(hs.shape[1:]).unsqueeze(0), hs[:-1]])
     memories: list[Tensor] = []
     pieces: list[Tensor] = []
@@ -224,7 +224,7 @@ def _memory(cell: Any, h: Tensor, c: Tensor, last: Tensor, xs: Tensor, hs: Tenso
     lead, size = hs.shape[1:-1], last.shape[-1]
     weights = [part.split(size, dim=-1) for part in lstm_weights(cell, 3)]  # c needs no o
     memory, f = (hs.new_empty(len(hs), *lead, size) for _ in range(2))
-    steps = max(1, SCRATCH_BYTES // (last.numel() * xs.element_size()))
+    steps = max(1, SCRATCH_BYTES // max(1, last.numel() * xs.element_size()))
     scratch = hs.new_empty(min(steps, len(hs)), *lead, size)
     first, batch = h.expand(hs.shape[1:]).reshape(-1, hs.shape[-1]), lead.numel()
     for start in range(0, len(hs), steps):

@@ -40,7 +40,7 @@ def open_lane(engine: Engine, entry: Entry) -> Lane | None:
     layout = branch.layout
     if layout is None or branch.holds or not layout.simple:
         return None
-    if stepper.encode is not None or stepper.allow_nonfinite:
+    if stepper.encode is not None or stepper.allow_nonfinite or not stepper.counted:
         return None
     column = branch.columns[0]
     if column.blanks is None:

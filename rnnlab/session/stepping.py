@@ -31,6 +31,13 @@ from rnnlab.session.layout import (
 from rnnlab.session.timeline import Branch
 
 _version = attrgetter("_version")
+
+
+def _no_version(_: Tensor) -> int:
+    """Of a tensor made in inference mode, torch counts no changes."""
+    return 0
+
+
 Holds = Sequence[tuple[Recur, Mapping[str, Hold]]]
 
 
@@ -52,7 +59,8 @@ class Stepper:
         if not self.recurs:
             raise RnnlabError(
                 f"Session: {short(model)} has no state to step through. Give a Recur, a Chain "
-                "with one inside, or Recur(cell, init) around a cell function of your own."
+                "with one inside, rl.adapt(model) of a torch.nn model, or Recur(cell, init) around "
+                "a cell function of your own."
             )
         self.encode = encode
         self.allow_nonfinite = allow_nonfinite
@@ -65,6 +73,8 @@ class Stepper:
     def refresh(self) -> None:
         """Look up the weights again: they may have been replaced or moved."""
         self._weights = list(weights(self.model).values())
+        self.counted = not any(weight.is_inference() for weight in self._weights)
+        self._version = _version if self.counted else _no_version
         places = [weight.data_ptr() for weight in self._weights]
         if places != self._places:
             self._places = places
@@ -143,7 +153,7 @@ class Stepper:
 
     def weights_now(self) -> dict[str, str]:
         """The fingerprint of the weights; taken anew when torch has changed one of them."""
-        now = list(map(_version, self._weights))
+        now = list(map(self._version, self._weights))
         if now != self._versions:
             self._fingerprint = fingerprint(self.model)
             self._versions = now

@@ -546,10 +546,21 @@ class TestRefusing:
         ):
             session.step(3)
 
-    @pytest.mark.parametrize("model", [nn.Linear(2, 2), lambda x: x, 3])
+    @pytest.mark.parametrize("model", [nn.Linear(2, 2), nn.LSTM(2, 2), lambda x: x, 3])
     def test_models_without_state(self, model):
-        with pytest.raises(rl.RnnlabError, match="has no state to step through"):
+        with pytest.raises(rl.RnnlabError, match=r"has no state to step through\..* rl\.adapt\("):
             Session(model)
+
+    def test_a_model_made_in_inference_mode(self):
+        torch.manual_seed(0)
+        with torch.inference_mode():
+            model = rl.LSTM(2, 3)
+        session, xs = Session(model), torch.randn(4, 2)
+        for x in xs:
+            session.step(x)
+        own = rl.LSTM(2, 3)
+        own.load_state_dict(model.state_dict())
+        np.testing.assert_allclose(session.trace()["h"], rl.unroll(own, xs).detach(), rtol=1e-5)
 
 
 class TestLeftAlone:
