@@ -45,9 +45,10 @@ export class Field {
     return this.exact ? this.at.first + c : this.at.first + Math.floor(c / this.wide);
   }
 
-  /** The column that shows a row. */
+  /** The column that shows a row: `rowOf` says where it begins, and where the next one does. */
   columnOf(row) {
-    return this.exact ? row - this.at.first : Math.floor((row - this.at.first) * this.wide);
+    const after = row + 1 - this.at.first;
+    return this.exact ? after - 1 : Math.ceil(after * this.wide - 1e-9) - 1;
   }
 
   /** Of the values in a column the one of largest magnitude; NaN where nothing is known. */

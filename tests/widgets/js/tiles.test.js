@@ -188,3 +188,13 @@ test("a path reaches back, tile by tile, to the start or as far as it is drawn",
   }
   assert.ok(long.store.count >= Store.PATH && long.store.count < Store.PATH + 256);
 });
+
+test("a column and the rows it shows name each other, at any zoom", () => {
+  for (const [wide, first] of [[0.0020497, 0], [0.0037, 1234], [0.1, 7], [0.333, 0], [0.9, 12], [1, 5], [3, 8]]) {
+    const field = Object.assign(new Field(), { wide, at: { first } });
+    for (let c = 0; c < 500; c++) {
+      const [from, to] = [field.rowOf(c), field.rowOf(c + 1) - 1];
+      assert.deepEqual([field.columnOf(from), field.columnOf(to)], [c, c], `${wide}: column ${c}`);
+    }
+  }
+});
