@@ -29,7 +29,7 @@ def chromium_or_reason(path: str | None, in_ci: bool) -> str:
     pytest.skip(MISSING)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser(in_ci: bool) -> Iterator[Browser]:
     from rnnlab.bench.lab import Browser, find_chromium
 
@@ -37,7 +37,7 @@ def browser(in_ci: bool) -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lab(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Lab]:
     """A JupyterLab in an empty folder; after `browser`, so that it never starts for a skip."""
     from rnnlab.bench.lab import Lab

@@ -224,7 +224,8 @@ def test_play_stops_by_itself_at_the_end(page):
 def test_sliders_feed_their_vector(open_page):
     page = open_page(lambda: rl.explore(model(), input_names=["a", "b", "c"]))
     assert page.explorer.feed["names"] == ["a", "b", "c"]
-    page.press("feed", values=[0.5, -0.25, 1])
+    for place, value in enumerate([0.5, -0.25, 1]):
+        page.press("feed", input=place, value=value)
     page.press("step")
     page.press("step")
     assert page.explorer.session.trace()["x"].tolist() == [[0.5, -0.25, 1]] * 2
@@ -301,8 +302,8 @@ def test_the_printed_form_is_deterministic(page):
         (
             lambda: rl.explore(torch.nn.Linear(2, 2)),
             "Session: Linear(in_features=2, out_features=2, bias=True) has no state to step "
-            "through. Give a Recur, a Chain with one inside, or Recur(cell, init) around a cell "
-            "function of your own.",
+            "through. Give a Recur, a Chain with one inside, rl.adapt(model) of a torch.nn model, "
+            "or Recur(cell, init) around a cell function of your own.",
         ),
         (
             lambda: rl.explore(rl.Recur(lambda h, x: (h, x), torch.zeros(2))),
@@ -515,7 +516,8 @@ def test_an_input_set_by_hand_goes_to_every_row_of_a_batch(open_page):
     session = rl.Session(model())
     session.run(torch.randn(2, 4, 3), progress=False)
     page = open_page(lambda: rl.explore(session))
-    page.press("feed", values=[0.5, -0.25, 1])
+    for place, value in enumerate([0.5, -0.25, 1]):
+        page.press("feed", input=place, value=value)
     page.press("step")
     assert page.explorer.error == ""
     assert session.trace()["x"][-1].tolist() == [[0.5, -0.25, 1]] * 4
@@ -523,7 +525,7 @@ def test_an_input_set_by_hand_goes_to_every_row_of_a_batch(open_page):
 
 def test_a_cell_of_numbers_and_a_model_that_reads_token_numbers_need_nothing_else(open_page):
     page = open_page(lambda: rl.explore(rl.Recur(lambda h, x: (h + x, x), 0.0)))
-    page.press("feed", values=[0.5])
+    page.press("feed", input=0, value=0.5)
     page.press("step")
     page.press("step")
     assert page.explorer.session.states() == {"h": 1.0}

@@ -146,12 +146,13 @@ def test_a_vector_starts_at_zero_or_at_the_low_end_of_its_range():
 
 def test_a_vector_keeps_what_was_set_and_refuses_what_is_no_vector():
     feed = VectorFeed(AB)
-    feed.act({"values": [0.25, -7.5]})  # typed: also outside of the range of the slider
+    feed.act({"input": 0, "value": 0.25})
+    feed.act({"input": 1, "value": -7.5})  # typed: also outside of the range of the slider
     assert feed.next()[0].tolist() == [0.25, -7.5] == feed.next()[0].tolist()
-    with refused("3 values for 2 inputs."):
-        feed.act({"values": [1, 2, 3]})
+    with refused("There are inputs 0 to 1, no 2."):
+        feed.act({"input": 2, "value": 3})
     with refused("Input b must be a number, not None."):
-        feed.act({"values": [1, None]})
+        feed.act({"input": 1, "value": None})
     assert feed.next()[0].tolist() == [0.25, -7.5]
 
 

@@ -50,7 +50,9 @@ def test_every_model_of_vectors_has_sliders_a_generator_and_a_curve(open_page):
     press_all(
         page,
         {"from": 1},
-        {"values": [1, 2, 3]},
+        {"input": 0, "value": 1},
+        {"input": 1, "value": 2},
+        {"input": 2, "value": 3},
         {"action": "step"},
         {"from": 2},
         {"shape": "step", "amplitude": 0.5, "features": [0, 2]},
@@ -95,7 +97,7 @@ def test_a_run_stops_at_the_end_of_the_curve(open_page):
 def test_a_refusal_is_shown_and_nothing_changes(open_page):
     page = open_page(lambda: rl.explore(model()))
     before = page.explorer.feed
-    page.press("feed", values=[1, "x", 2])
+    page.press("feed", input=1, value="x")
     assert page.explorer.error == "Input x[1] must be a number, not 'x'."
     assert page.explorer.feed == before
 

@@ -77,12 +77,13 @@ class VectorFeed(Feed):
         return np.asarray(self.values, dtype=float), None
 
     def act(self, message: Message) -> bool:
-        given, names = message["values"], self.features.names
-        if len(given) != len(names):
-            raise RnnlabError(f"{len(given)} values for {len(names)} inputs.")
-        self.values = [
-            number(value, f"Input {name}") for value, name in zip(given, names, strict=True)
-        ]
+        # one at a time: a page that sends what it believes of the others would undo what it has
+        # not heard of yet
+        place, names = int(message["input"]), self.features.names
+        if not 0 <= place < len(names):
+            raise RnnlabError(f"There are inputs 0 to {len(names) - 1}, no {place}.")
+        value = number(message["value"], f"Input {names[place]}")
+        self.values = [*self.values[:place], value, *self.values[place + 1 :]]
         return False
 
     def describe(self) -> dict[str, Any]:

@@ -12,9 +12,9 @@ export function vectorInput(element, model, say) {
   const set = (i, value) => {
     if (!Number.isFinite(value) || value === values[i]) return;
     values[i] = value;
-    say({ values });
+    say({ input: i, value });
   };
-  const held = { cell: null };
+  const held = { cell: null, typing: null };
   const shown = grid
     ? cells(element, names, low, high, held, set)
     : sliders(element, names, low, high, set);
@@ -71,7 +71,9 @@ function cells(element, names, low, high, held, set) {
   };
   const inputs = names.map((name, i) => el("input", { type: "number", step: "any", ariaLabel: name,
     title: name, tabIndex: i ? -1 : 0 }, {
-    change: () => set(i, inputs[i].valueAsNumber),
+    input: () => { held.typing = i; },
+    change: () => { held.typing = null; set(i, inputs[i].valueAsNumber); },
+    blur: () => { held.typing = null; },
     focus: () => {
       inputs.forEach((input) => { input.tabIndex = -1; });
       inputs[i].tabIndex = 0;
@@ -124,9 +126,7 @@ function cells(element, names, low, high, held, set) {
     const table = colorTable(theme, kind);
     shown = [...values];
     inputs.forEach((input, i) => {
-      if (document.activeElement !== input || Number(input.value) !== values[i]) {
-        input.value = plain(values[i]);
-      }
+      if (held.typing !== i) input.value = plain(values[i]);
       paint(i, table);
     });
   };
