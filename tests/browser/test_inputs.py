@@ -86,7 +86,10 @@ def test_tokens_by_the_keyboard_alone_from_two_texts_to_their_difference(noteboo
     assert view.locator(".rl-outputs .rl-top").inner_text().split()[0] == "closed"
 
     view.get_by_role("tab", name="Inspector", exact=True).focus()
-    for key in ("ArrowRight", "ArrowRight", "Tab", "Tab", "Space"):
+    keyboard.press("ArrowRight")
+    keyboard.press("ArrowRight")
+    view.get_by_role("checkbox", name="main", exact=True).wait_for()
+    for key in ("Tab", "Tab", "Space"):
         keyboard.press(key)
     view.get_by_role("img", name="Distance between run 2 and main, per layer and step").wait_for()
 
