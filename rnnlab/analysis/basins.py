@@ -233,14 +233,16 @@ def _attractors(
     for p in sorted(set(period[period > 0].tolist())):
         chosen = np.flatnonzero(period == p)
         rough = s[torch.as_tensor(chosen)]
-        refined = _refined(Gaps(d, inputs, p), rough)
+        which, alike = _alike(to_numpy(rough))
+        refined = _refined(Gaps(d, inputs, p), rough[torch.as_tensor(which)])
         orbit = [refined]
         for _ in range(p - 1):
             orbit.append(field(orbit[-1]))
         visited = to_numpy(torch.stack(orbit, dim=1))
         first = len(ends)
         orbits: list[np.ndarray] = []
-        for k, states in zip(chosen, visited, strict=True):
+        number = np.zeros(len(visited), dtype=int)
+        for k, states in enumerate(visited):
             reach = 1e-5 * (1 + np.linalg.norm(states[0]))
             known = [
                 j
@@ -252,8 +254,25 @@ def _attractors(
                 orbits.append(states)
                 ends.append(min(states.tolist()))
                 periods.append(p)
-            label[k] = first + known[0]
+            number[k] = first + known[0]
+        label[chosen] = number[alike]
     return label, np.array(ends), np.array(periods)
+
+
+def _alike(ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """End states that stand for all others near them, and by which of these each is stood for.
+
+    Most places end at the same few states, and Newton's method is dear: n evaluations a state.
+    """
+    stand_in = np.full(len(ends), -1)
+    chosen: list[int] = []
+    while len(left := np.flatnonzero(stand_in < 0)):
+        one = left[0]
+        reach = 1e-6 * (1 + np.linalg.norm(ends[one]))
+        near = np.linalg.norm(ends[left] - ends[one], axis=1) <= reach
+        stand_in[left[near]] = len(chosen)
+        chosen.append(int(one))
+    return np.array(chosen, dtype=int), stand_in
 
 
 def _refined(gaps: Gaps, rough: Tensor) -> Tensor:

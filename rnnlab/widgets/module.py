@@ -33,6 +33,7 @@ PARTS = (
     "input-signal.js",
     "input-curve.js",
     "memory.js",
+    "basins.js",
     "dynamics.js",
     "tabs.js",
     "inputs.js",

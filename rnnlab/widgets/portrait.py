@@ -1,4 +1,4 @@
-"""The flow of a model and its fixed points at one input, in a plane that stays."""
+"""The flow of a model, its fixed points and their basins at one input, in a plane that stays."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnlab.analysis import FixedPoints, Plane, fixed_points, flow
+from rnnlab.analysis import Basins, FixedPoints, Plane, basins, fixed_points, flow
 from rnnlab.analysis.bounds import invariant_box
 from rnnlab.analysis.classify import index_sum, kinds, spectra
 from rnnlab.analysis.dynamics import Dynamics, to_numpy
@@ -20,6 +20,8 @@ GRID = 16
 """Arrows along each side."""
 LITTLE = 16
 """States of up to so many numbers are searched everywhere without being asked to: it is quick."""
+PLACES, FEWER = 64, 40
+"""Places along each side whose end is sought: of little states, and of larger ones."""
 MARGIN, WIDEST = 1.2, 4.0
 """The window reaches so much farther than the run does, and at the most, where points lie there."""
 LISTED = 100
@@ -43,23 +45,64 @@ class Portrait:
         self._window = MARGIN * self._reach
         self._known: Tensor | None = None
 
-    def draw(self, job: Job, model: Any, x: Tensor, state: np.ndarray, thorough: bool) -> None:
-        """Tell the page the flow, then the points that are quickly found, then all."""
+    def draw(
+        self,
+        job: Job,
+        model: Any,
+        x: Tensor,
+        state: np.ndarray,
+        *,
+        thorough: bool = False,
+        shaded: bool = False,
+    ) -> None:
+        """Tell the page the flow, then the points that are quickly found, then all, then basins.
+
+        All points are told of a little state, of others if `thorough`; basins if `shaded`.
+        """
         d = Dynamics(model, "flow")
+        everywhere = thorough or d.n <= LITTLE
         where = self._plane(d, state)
         job.part(*self._flow(model, where, x, state))
         found = self._near(job, d, where, x)
         self._tell(job, d, where, found)
+        if everywhere:
+            found = self._everywhere(job, model, x)
+            self._tell(job, d, where, found)
         if self._grow(where.place(found["points"])):
             where = self._plane(d, state)
             job.part(*self._flow(model, where, x, state))
-        if thorough or d.n <= LITTLE:
-            known = self._known if self._known is not None and len(self._known) else None
-            every = fixed_points(model, x=x, starts=known, progress=job.tell)
-            self._known = torch.as_tensor(np.array(every.points))
-            self._tell(job, d, where, _described(every))
-            if self._grow(where.place(every.points)):
-                job.part(*self._flow(model, self._plane(d, state), x, state))
+        while shaded:
+            grid = PLACES if d.n <= LITTLE else FEWER
+            ends = basins(model, where, x=x, state=state, grid=grid, progress=job.tell)
+            if self._learn(ends, found):
+                found = (
+                    self._everywhere(job, model, x) if everywhere else self._near(job, d, where, x)
+                )
+            orbits = self._orbits(d, where, x, ends)
+            self._tell(job, d, where, found, ends)
+            job.part(*self._basins(ends, orbits))
+            places = [where.place(found["points"]), *orbits]
+            if not self._grow(np.concatenate(places)):
+                break
+            where = self._plane(d, state)  # what places run to lies beyond the window: once more
+            job.part(*self._flow(model, where, x, state))
+
+    def _everywhere(self, job: Job, model: Any, x: Tensor) -> Message:
+        """All points, as far as a search of the whole invariant set finds them."""
+        known = self._known if self._known is not None and len(self._known) else None
+        every = fixed_points(model, x=x, starts=known, progress=job.tell)
+        self._known = torch.as_tensor(np.array(every.points))
+        return _described(every)
+
+    def _learn(self, ends: Basins, found: Message) -> bool:
+        """Whether places of the plane run to points that no search has found: starts, next time."""
+        missed = ends.attractors[(ends.period == 1) & ~_same(ends, found).any(axis=1)]
+        continuous = len(ends.attractors) > LISTED or found["dimension"].any()
+        if continuous or not len(missed):
+            return False
+        known = [] if self._known is None else [self._known]
+        self._known = torch.cat([*known, torch.as_tensor(missed)])
+        return True
 
     def _plane(self, d: Dynamics, state: np.ndarray) -> Plane:
         """The plane among all states: what it does not span is held at `state`."""
@@ -82,6 +125,32 @@ class Portrait:
             "failed": found.failed,
         }
         return "flow", told, [table]
+
+    def _orbits(self, d: Dynamics, where: Plane, x: Tensor, ends: Basins) -> list[np.ndarray]:
+        """Where in the plane each attractor is: a place for each step of its period."""
+        inputs, places = d.inputs(x), []
+        with d.untouched(inputs):
+            field = d.field(inputs)
+            for period, end in zip(ends.period[:LISTED], ends.attractors[:LISTED], strict=True):
+                orbit = [torch.tensor(end, device=d.device).unsqueeze(0)]
+                for _ in range(int(period) - 1):
+                    orbit.append(field(orbit[-1]))
+                places.append(where.place(to_numpy(torch.cat(orbit))))
+        return places
+
+    def _basins(self, ends: Basins, orbits: list[np.ndarray]) -> tuple[Any, ...]:
+        """Where each place of the window ends."""
+        told = {
+            "grid": len(ends.b),
+            "window": self._window.tolist(),
+            "attractors": [
+                {"period": int(period), "share": float(share), "at": at.tolist()}
+                for period, share, at in zip(ends.period, ends.share, orbits, strict=False)
+            ],
+            "count": len(ends.share),
+            "failed": ends.failed,
+        }
+        return "basins", told, [ends.label.astype("<f4").ravel()]
 
     def _near(self, job: Job, d: Dynamics, where: Plane, x: Tensor) -> Message:
         """The points that known ones and the states of the plane lead to."""
@@ -129,8 +198,14 @@ class Portrait:
                 "thorough": False,
             }
 
-    def _tell(self, job: Job, d: Dynamics, where: Plane, found: Message) -> None:
+    def _tell(
+        self, job: Job, d: Dynamics, where: Plane, found: Message, ends: Basins | None = None
+    ) -> None:
         places = where.place(found["points"])
+        attractor = np.full(len(places), -1)
+        if ends is not None and len(ends.attractors):
+            same = _same(ends, found)[:LISTED]
+            attractor = np.where(same.any(axis=0), same.argmax(axis=0), -1)
         names = kinds(found["index"], found["marginal"], found["dimension"])
         listed = [
             {
@@ -139,14 +214,16 @@ class Portrait:
                 "index": int(index),
                 "residual": float(residual),
                 "radius": float(radius),
+                "attractor": int(number),
                 **_slowest(eigenvalues),
             }
-            for place, kind, index, residual, radius, eigenvalues in zip(
+            for place, kind, index, residual, radius, number, eigenvalues in zip(
                 places[:LISTED],
                 names,
                 found["index"],
                 found["residual"],
                 found["radius"],
+                attractor,
                 found["eigenvalues"],
                 strict=False,
             )
@@ -180,6 +257,14 @@ def _described(found: FixedPoints) -> Message:
         "failed": found.failed,
         "thorough": True,
     }
+
+
+def _same(ends: Basins, found: Message) -> np.ndarray:
+    """Which attractor is which fixed point, `(attractors, points)`."""
+    points = np.asarray(found["points"])
+    apart = np.linalg.norm(ends.attractors[:, None] - points, axis=2)
+    reach = np.asarray(found["radius"]) + 1e-5 * (1 + np.linalg.norm(points, axis=1))
+    return (apart <= reach) & (ends.period == 1)[:, None]
 
 
 def _slowest(eigenvalues: np.ndarray) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class Studies:
         self._memory.start(message["request"], prepare)
 
     def portray(self, message: Message) -> None:
-        """The flow and the fixed points of a constant input in the plane of a state."""
+        """The flow, fixed points and basins of a constant input in the plane of a state."""
 
         def prepare() -> Callable[[Job], None]:
             session, name, step = self._session, str(message["name"]), int(message["step"])
@@ -81,8 +81,8 @@ class Studies:
             # what was fed as whole numbers is drawn for what lies between them, too
             dtype = row.dtype if row.dtype.kind == "f" else float
             x = torch.as_tensor(np.asarray(message["x"], dtype).reshape(shape))
-            state, thorough = subject.state, bool(message.get("thorough"))
-            return lambda job: portrait.draw(job, subject.model, x, state, thorough)
+            wanted = {"thorough": bool(message.get("thorough")), "shaded": bool(message["basins"])}
+            return lambda job: portrait.draw(job, subject.model, x, subject.state, **wanted)
 
         self._dynamics.start(message["request"], prepare)
 

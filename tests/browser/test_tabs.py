@@ -212,11 +212,34 @@ def test_fixed_points_appear_and_annihilate_as_the_input_is_moved(notebook, expl
     panel.get_by_text("Input of step 12.").wait_for()
 
 
+def test_basins_respond_to_the_input_and_can_be_left_out(notebook, explorer):
+    panel = open_tab(explorer, "Dynamics")
+    slider = panel.get_by_role("slider", name="Value of the input")
+    canvas = panel.locator("canvas")
+    table = panel.get_by_role("table")
+    pictures = []
+    for value, said in ((0, "which of 4 ends"), (1, "all run to the same end")):
+        slider.fill(str(value))
+        panel.get_by_text(said).wait_for()
+        assert "basins outlined" in canvas.get_attribute("aria-label")
+        pictures.append(notebook.screenshot(canvas))
+    assert table.locator("tbody td:last-child").all_inner_texts() == ["100 %"]
+    box = panel.get_by_label("Basins", exact=True)
+    box.uncheck()
+    table.get_by_text("basin", exact=True).wait_for(state="detached")
+    panel.get_by_text("1 fixed point in 2 dimensions").wait_for()
+    assert "basins" not in canvas.get_attribute("aria-label")
+    pictures.append(notebook.screenshot(canvas))
+    assert len(set(pictures)) == 3
+    box.check()
+    panel.get_by_text("all run to the same end").wait_for()
+
+
 def test_a_study_can_be_cancelled_and_the_kernel_hears_other_messages(notebook, explorer):
     notebook.execute(
         "import time\nfrom rnnlab.widgets.portrait import Portrait\n"
         "kept = Portrait.draw\n"
-        "def draw(self, job, *rest):\n"
+        "def draw(self, job, *rest, **wanted):\n"
         "    while True:\n"
         "        time.sleep(0.01); job.tell(0.25)\n"
         "Portrait.draw = draw"

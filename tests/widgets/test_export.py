@@ -173,7 +173,7 @@ class TestHtml:
         assert "connect-src" not in policy
 
     def test_its_size(self, explorer, tmp_path):
-        assert explorer.to_html(tmp_path / "a.html").stat().st_size < 75_000
+        assert explorer.to_html(tmp_path / "a.html").stat().st_size < 80_000
         slow = rl.explore(rl.Recur(lambda h, x: (0.97 * h + x, h[..., :1]), torch.zeros(64)), XS)
         torch.manual_seed(0)
         slow.session.run(torch.randn(2000, 64) / 20, progress=False)

@@ -169,7 +169,7 @@ def bistable(open_page):
 def test_fixed_points_appear_and_annihilate_with_the_input(bistable):
     ask, counts = Asked(bistable), []
     for x in (0.0, 1.0, 0.0):
-        found = ask("dynamics", name="h", step=10, x=[x])
+        found = ask("dynamics", name="h", step=10, x=[x], basins=False)
         points = part(found, "points")
         assert points["thorough"] is True, "a small state is searched everywhere"
         counts.append([points["count"], points["complete"], points["index_sum"]])
@@ -183,7 +183,7 @@ def test_fixed_points_appear_and_annihilate_with_the_input(bistable):
 
 
 def test_points_and_flow_lie_in_the_plane_of_the_trajectory(bistable):
-    found = Asked(bistable)("dynamics", name="h", step=10, x=[0.0])
+    found = Asked(bistable)("dynamics", name="h", step=10, x=[0.0], basins=False)
     plane = next(m for m in bistable.sent if m["kind"] == "plane")
     mean, axes = np.array(plane["mean"]), np.array(plane["axes"])
     root = 0.957504024077269
@@ -208,13 +208,119 @@ def test_points_and_flow_lie_in_the_plane_of_the_trajectory(bistable):
 def test_a_larger_state_is_followed_first_and_searched_when_asked(bistable, monkeypatch):
     monkeypatch.setattr("rnnlab.widgets.portrait.LITTLE", 1)
     ask = Asked(bistable)
-    points = part(ask("dynamics", name="h", step=10, x=[0.0]), "points")
+    points = part(ask("dynamics", name="h", step=10, x=[0.0], basins=False), "points")
     assert points["thorough"] is False
     assert {"stable", "saddle"} <= {point["kind"] for point in points["listed"]}
-    found = ask("dynamics", name="h", step=10, x=[0.0], thorough=True)
+    found = ask("dynamics", name="h", step=10, x=[0.0], basins=False, thorough=True)
     told = [m["thorough"] for m in found if m.get("part") == "points"]
     assert told == [False, True]
     assert part(found, "points")["count"] == 9
+
+
+def test_basins_respond_to_the_input(bistable):
+    ask, shares = Asked(bistable), []
+    for x in (0.0, 1.0, 0.0):
+        found = ask("dynamics", name="h", step=10, x=[x], basins=True)
+        basins, points = part(found, "basins"), part(found, "points")
+        shares.append([round(end["share"], 3) for end in basins["attractors"]])
+        assert basins["failed"] == ()
+    assert len(shares[0]) == 4
+    assert sum(shares[0]) == pytest.approx(1, abs=0.01)
+    assert shares[1] == [1.0]
+    assert shares[2] == shares[0]
+    numbers = [p["attractor"] for p in points["listed"] if p["kind"] == "stable"]
+    assert sorted(numbers) == [0, 1, 2, 3], "each end is a point of the list"
+    for point in points["listed"]:
+        if point["attractor"] >= 0:
+            end = basins["attractors"][point["attractor"]]["at"]
+            np.testing.assert_allclose(end, [point["at"]], atol=1e-7)
+
+
+def test_a_place_is_shaded_by_the_point_it_runs_to(bistable):
+    found = Asked(bistable)("dynamics", name="h", step=10, x=[0.0], basins=True)
+    plane = next(m for m in bistable.sent if m["kind"] == "plane")
+    mean, axes = np.array(plane["mean"]), np.array(plane["axes"])
+    basins = part(found, "basins")
+    grid, (a, b) = basins["grid"], basins["window"]
+    labels = np.asarray(basins["rows"]).reshape(grid, grid)
+    places = np.stack(np.meshgrid(np.linspace(-a, a, grid), np.linspace(-b, b, grid)), axis=-1)
+    states = mean + places @ axes
+    clear = (np.abs(states) > 1e-3).all(axis=-1)
+    for k, end in enumerate(basins["attractors"]):
+        root = mean + np.array(end["at"][0]) @ axes
+        here = (np.sign(states) == np.sign(root)).all(axis=-1)
+        assert (labels[clear & here] == k).all()
+
+
+@pytest.fixture
+def alternating(open_page):
+    """h' = tanh(−2h) in two independent units: two cycles of two steps."""
+    model = rl.RNN(1, 2)
+    with torch.no_grad():
+        model.cell.weight_hh.copy_(-2 * torch.eye(2))
+        model.cell.weight_ih.copy_(torch.tensor([[1.0], [0.2]]))
+        model.cell.bias.zero_()
+    page = open_page(lambda: rl.explore(model))
+    page.explorer.session.run(torch.tensor([[0.1], [-0.2], [0.1], [0.05]]), progress=False)
+    return page
+
+
+def test_basins_of_cycles_have_all_their_states_within_the_window(alternating):
+    basins = part(Asked(alternating)("dynamics", name="h", step=4, x=[0.0], basins=True), "basins")
+    plane = next(m for m in alternating.sent if m["kind"] == "plane")
+    mean, axes = np.array(plane["mean"]), np.array(plane["axes"])
+    assert [end["period"] for end in basins["attractors"]] == [2, 2]
+    root = 0.957504024077269
+    found = set()
+    for end in basins["attractors"]:
+        at = np.array(end["at"])
+        assert (np.abs(at) <= basins["window"]).all()
+        first, second = mean + at @ axes
+        np.testing.assert_allclose(np.abs(first), root, atol=1e-8)
+        np.testing.assert_allclose(second, -first, atol=1e-8)
+        found.add(bool(np.prod(first) > 0))
+    assert found == {True, False}
+
+
+def test_places_without_an_end_are_told(open_page):
+    model = rl.RNN(1, 2)
+    turn = torch.tensor([[0.6, -0.8], [0.8, 0.6]])
+    with torch.no_grad():
+        model.cell.weight_hh.copy_(1.2 * turn)
+        model.cell.weight_ih.fill_(1.0)
+        model.cell.bias.zero_()
+    page = open_page(lambda: rl.explore(model))
+    page.explorer.session.run(torch.randn(6, 1), progress=False)
+    basins = part(Asked(page)("dynamics", name="h", step=6, x=[0.0], basins=True), "basins")
+    assert set(basins["rows"]) == {-1.0}, "it turns by no part of a circle"
+    assert (basins["attractors"], basins["count"]) == ([], 0)
+    assert basins["failed"] == ("4096 of 4096 places had not settled after 1000 steps.",)
+
+
+def test_a_point_that_only_the_basins_find_is_learnt(bistable, monkeypatch):
+    from rnnlab.widgets.portrait import Portrait
+
+    near = Portrait._near
+    calls = []
+
+    def forgetful(self, *args):
+        found = near(self, *args)
+        if not calls:  # the first search misses one of the stable points
+            keep = np.flatnonzero(found["index"] == 0)[1:]
+            found |= {name: found[name][keep] for name in PER_POINT}
+            self._known = torch.as_tensor(found["points"])
+        calls.append(len(found["points"]))
+        return found
+
+    monkeypatch.setattr("rnnlab.widgets.portrait.LITTLE", 1)
+    monkeypatch.setattr(Portrait, "_near", forgetful)
+    found = Asked(bistable)("dynamics", name="h", step=10, x=[0.0], basins=True)
+    assert len(calls) == 2
+    listed = part(found, "points")["listed"]
+    assert sorted(p["attractor"] for p in listed if p["kind"] == "stable") == [0, 1, 2, 3]
+
+
+PER_POINT = ("points", "eigenvalues", "index", "marginal", "residual", "radius", "dimension")
 
 
 def test_a_long_search_is_cancelled_and_the_session_goes_on_meanwhile(lstm, monkeypatch):
@@ -226,7 +332,7 @@ def test_a_long_search_is_cancelled_and_the_session_goes_on_meanwhile(lstm, monk
     async def main():
         ask = Asked(lstm)
         waiting = asyncio.create_task(
-            ask.ask("dynamics", name="", step=12, x=[0.0, 0.0, 0.0], thorough=True)
+            ask.ask("dynamics", name="", step=12, x=[0.0, 0.0, 0.0], basins=False, thorough=True)
         )
         while not any(m.get("part") == "points" for m in lstm.sent):
             await asyncio.sleep(0.005)

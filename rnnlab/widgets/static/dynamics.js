@@ -1,11 +1,12 @@
+import { basinShare, basinText, drawBasins, drawEnds } from "./basins.js";
 import { el } from "./dom.js";
 import { context, laneLimit, unitLabel } from "./stateview.js";
 import { workStatus } from "./memory.js";
 import { drawPath, planeChoice, planeFrame, project } from "./trajectory.js";
 import { busy, current } from "./work.js";
 
-// What a constant input does to all states near the run: the flow in the principal plane and the
-// fixed points, which move, appear and annihilate as the input is changed.
+// What a constant input does to all states near the run: the flow in the principal plane, the fixed
+// points, which move, appear and annihilate as the input is changed, and the basins of these.
 
 const FLOW_TALLEST = 380;
 const FLOW_MARGIN = 18;
@@ -48,6 +49,7 @@ export function dynamicsView(model, link) {
   const shown = el("output");
   const back = el("button", { type: "button", title: "The input that was fed at the step looked at" },
     { click: () => { set.clear(); link.changed(); } }, "As fed");
+  const shade = el("input", { type: "checkbox", checked: true }, { change: () => link.changed() });
   const set = new Map();
   const status = workStatus(link, "dynamics");
   const every = el("button", { type: "button", title: "Search the whole invariant set for fixed points; for many units this takes a while" },
@@ -58,8 +60,11 @@ export function dynamicsView(model, link) {
   const said = el("p");
   const table = el("table", { className: "rl-points" });
   const controls = el("div", { className: "rl-form" }, {},
-    el("label", {}, {}, "Input", feature), el("div", { className: "rl-slide" }, {}, slider, shown, back));
-  const element = el("div", {}, {}, choice.element, controls, canvas, legend, status.element, said, every, table);
+    el("label", {}, {}, "Input", feature), el("div", { className: "rl-slide" }, {}, slider, shown, back),
+    el("label", { title: "Shade the states of the plane by what they run to" }, {}, "Basins", shade));
+  const ends = el("p");
+  const parts = [controls, canvas, legend, said, ends, every, table];
+  const element = el("div", {}, {}, choice.element, controls, canvas, legend, status.element, said, ends, every, table);
 
   const update = ({ store, lanes, style, step, place }) => {
     const lane = lanes.find((l) => l.role === "input");
@@ -67,7 +72,7 @@ export function dynamicsView(model, link) {
     const none = !lane ? "The flow is drawn for a constant input: this model has none." : found ? ""
       : "Record at least 3 steps of a state of several units: they give the plane.";
     const asleep = status.asleep(model, none);
-    for (const part of [controls, canvas, legend, said, every, table]) part.hidden = asleep;
+    for (const part of parts) part.hidden = asleep;
     if (asleep) return;
     const fed = Math.max(1, step);
     const x = Array.from({ length: lane.units }, (_, u) => {
@@ -82,21 +87,24 @@ export function dynamicsView(model, link) {
     back.disabled = !set.size;
     // a plane of the whole state does not depend on where the run is
     const held = found.plane.name ? step : 0;
-    const detail = { branch: place.branch, name: found.plane.name, fit: found.plane.fit, step: held, x };
+    const detail = { branch: place.branch, name: found.plane.name, fit: found.plane.fit, step: held, x,
+      basins: shade.checked };
     const wanted = JSON.stringify(detail) === withoutSearch(thorough) ? { ...detail, thorough: true } : detail;
     const work = link.works.want("dynamics", wanted);
     status.update(work);
     const { flow, points } = work.parts;
-    const stale = busy(work) && !current(work, "flow");
-    paintFlow(canvas, store, found, flow, points, style, step, { stale, old: points && !current(work, "points") });
+    const basins = shade.checked && points ? work.parts.basins : null;
+    const stale = (part) => busy(work) && !current(work, part);
+    paintFlow(canvas, store, found, { flow, points, basins }, style, step, stale);
+    ends.textContent = basins && !stale("basins") ? basinText(basins, points) : "";
     canvas.ariaLabel = `Flow in the principal plane of ${found.lane.title ?? found.lane.name}`
-      + `${points ? `; ${points.count} fixed points, listed below` : ""}`;
+      + `${points ? `; ${points.count} fixed points, listed below` : ""}${ends.textContent && "; basins outlined"}`;
     const changed = [...set].map(([k, v]) => `${featureName(lane, k)} = ${rounded3(v)}`).join(", ");
     legend.textContent = `Input of step ${fed}${changed ? ` with ${changed}` : ""}. `
       + "● stable ◐ saddle ○ unstable ◇ marginal; ✕ the state looked at.";
     said.textContent = points ? searchText(points) : "";
     every.hidden = !points || points.thorough || busy(work);
-    listPoints(table, points);
+    listPoints(table, points, basins?.request === points?.request ? basins : null);
   };
   const leave = () => link.works.leave("dynamics");
   return { name: "Dynamics", element, update, leave };
@@ -119,24 +127,28 @@ function offerInputs(feature, slider, lane, store) {
     el("option", { value: u }, {}, featureName(lane, u))));
 }
 
-function listPoints(table, points) {
-  const key = points ? points.request + points.thorough : "";
+function listPoints(table, points, basins) {
+  const key = points ? points.request + points.thorough + Boolean(basins) : "";
   if (table.dataset.key === key) return;
   table.dataset.key = key;
   table.hidden = !points?.count;
   if (!points?.count) return;
   const cell = (tag, text) => el(tag, {}, {}, text);
-  const head = el("tr", {}, {}, ...["", "kind", "unstable directions", "slowest mode", "residual"]
+  const head = el("tr", {}, {}, ...["", "kind", "unstable directions", "slowest mode", "residual", ...(basins ? ["basin"] : [])]
     .map((text) => el("th", { scope: "col" }, {}, text)));
-  const rows = points.listed.slice(0, POINTS_LISTED).map(({ kind, index, residual, tau, grows }, k) =>
-    el("tr", {}, {}, cell("td", `${k + 1} ${pointSign(kind)}`), cell("td", kind), cell("td", String(index)),
-      cell("td", `${grows ? "grows" : "fades"} in ${stepsText(tau)} steps`), cell("td", residual ? residual.toExponential(0).replace("-", "−") : "0")));
+  const rows = points.listed.slice(0, POINTS_LISTED).map((point, k) => {
+    const { kind, index, residual, tau, grows } = point;
+    return el("tr", {}, {}, cell("td", `${k + 1} ${pointSign(kind)}`), cell("td", kind), cell("td", String(index)),
+      cell("td", `${grows ? "grows" : "fades"} in ${stepsText(tau)} steps`),
+      cell("td", residual ? residual.toExponential(0).replace("-", "−") : "0"),
+      ...(basins ? [cell("td", basinShare(point, basins))] : []));
+  });
   table.replaceChildren(el("caption", {}, {}, "Fixed points at this input"), el("thead", {}, {}, head),
     el("tbody", {}, {}, ...rows));
-  if (points.count > POINTS_LISTED) table.tBodies[0].append(el("tr", {}, {}, el("td", { colSpan: 5 }, {}, `and ${points.count - POINTS_LISTED} more`)));
+  if (points.count > POINTS_LISTED) table.tBodies[0].append(el("tr", {}, {}, el("td", { colSpan: 6 }, {}, `and ${points.count - POINTS_LISTED} more`)));
 }
 
-function paintFlow(canvas, store, { plane, lane }, flow, points, style, step, { stale, old }) {
+function paintFlow(canvas, store, { plane, lane }, { flow, points, basins }, style, step, stale) {
   const width = canvas.clientWidth;
   const high = Math.min(FLOW_TALLEST, Math.round(width * 0.85));
   const g = context(canvas, high);
@@ -146,11 +158,13 @@ function paintFlow(canvas, store, { plane, lane }, flow, points, style, step, { 
   const window = flow?.window ?? plane.reach;
   const x = (p) => width / 2 + (p[0] / window[0]) * (width / 2 - FLOW_MARGIN);
   const y = (p) => high / 2 - (p[1] / window[1]) * (high / 2 - FLOW_MARGIN);
-  if (flow) drawFlow(g, flow, x, y, width, high, style, stale);
+  if (basins) drawBasins(g, basins, x, y, style, stale("basins"));
+  if (flow) drawFlow(g, flow, x, y, width, high, style, stale("flow"));
   const rows = Array.from({ length: store.count }, (_, i) => store.first + i);
   drawPath(g, rows.map((row) => project(store, row, lane, plane)), x, y, style.text, []);
+  if (basins && !stale("basins")) drawEnds(g, basins, points, x, y, style);
   for (const [k, point] of (points?.listed ?? []).entries()) {
-    g.globalAlpha = old ? 0.4 : 1;
+    g.globalAlpha = stale("points") ? 0.4 : 1;
     drawPoint(g, x(point.at), y(point.at), point.kind, k + 1, style, [width, high]);
   }
   g.globalAlpha = 1;
