@@ -18,6 +18,8 @@ import { transportBar } from "./transport.js";
 
 // The explorer: one view of it. All views of a model share one Link; the kernel decides everything.
 
+const FRAME = 16; // ms
+
 function render(link, model, root) {
   const { store } = link;
   root.classList.add("rnnlab");
@@ -70,10 +72,18 @@ function render(link, model, root) {
 
   // pictures first, then what changes the document: a width asked for in between costs a layout
   let frame = 0;
+  let painted = 0;
   function later() { frame ||= requestAnimationFrame(paint); }
+  // a step that comes between two frames is in the pixels when the next one begins, not after it
+  function soon(now) {
+    if (now && !document.hidden && performance.now() - painted > FRAME) paint();
+    else later();
+  }
 
   function paint() {
+    cancelAnimationFrame(frame);
     frame = 0;
+    painted = performance.now();
     if (!canvas.clientWidth) return;
     const { place } = store;
     const lanes = ordered(model.get("lanes"), model.get("orders"));
@@ -131,7 +141,7 @@ function render(link, model, root) {
   });
   root.addEventListener("keydown", (event) => transport.key(event));
 
-  link.views.add(later);
+  link.views.add(soon);
   model.on("change", later);
   const resized = new ResizeObserver(later);
   resized.observe(root);
@@ -143,7 +153,7 @@ function render(link, model, root) {
   later();
   return () => {
     cancelAnimationFrame(frame);
-    link.views.delete(later);
+    link.views.delete(soon);
     model.off("change", later);
     resized.disconnect();
     themed.disconnect();

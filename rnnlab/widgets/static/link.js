@@ -74,8 +74,9 @@ export class Link {
     });
   }
 
-  changed() {
-    this.views.forEach((view) => view());
+  /** Views draw in the next frame; `now`: at once, if they have not drawn since the last one. */
+  changed(now = false) {
+    this.views.forEach((view) => view(now));
   }
 
   /** Send an action; its number, or null if there is nobody to send it to. */
@@ -95,10 +96,11 @@ export class Link {
     return id;
   }
 
+  /** An action was answered; whether a tile that was asked for did not come with it. */
   settle(id) {
     clearTimeout(this.waiting.get(id));
     this.waiting.delete(id);
-    for (const { tiles } of [this.store, ...this.others.values()]) tiles.settle(id);
+    return [this.store, ...this.others.values()].map(({ tiles }) => tiles.settle(id)).some(Boolean);
   }
 
   /** Ask for a snapshot, not more often than four times a second. */
@@ -109,9 +111,10 @@ export class Link {
   }
 
   hear(message, buffers) {
+    const back = this.lost !== null;
     this.lost = null;
     if (message.kind === "answer") {
-      this.settle(message.id);
+      if (!this.settle(message.id) && !back) return; // nothing to see
     } else if (message.kind === "rows") {
       if (this.store.receive(message, ...pair(buffers))) this.labels.take(message);
       else this.ask();
@@ -140,7 +143,7 @@ export class Link {
     } else if (message.kind === "found") {
       this.found = message;
     }
-    this.changed();
+    this.changed(message.kind === "rows");
   }
 }
 

@@ -115,10 +115,11 @@ export class Tiles {
   /** A request was answered, or will never be: a tile that did not come is not asked for again. */
   settle(id) {
     const key = this.asked.get(id);
-    if (key === undefined) return;
+    if (key === undefined) return false;
     this.asked.delete(id);
     this.refused.add(key);
     this.pump();
+    return true;
   }
 
   /** Rows from `row` on are no longer as they were. */
