@@ -67,8 +67,9 @@ def unroll(
             a row without steps; a state without rows where rows differ. Every state is then what
             it was.
 
-    RNN (tanh, relu), LSTM and GRU go through torch's fused kernels. Any other cell of the library
-    has the input part of its update computed for many steps at once; anything else is looped over.
+    RNN (tanh, relu), LSTM and GRU go through torch's fused kernels; RNN and GRU in inference on the
+    CPU through steps in the memory of their input projection. Any other cell of the library has
+    the input part of its update computed for many steps at once; anything else is looped over.
     Where steps are small (up to 512 units in the batch), the gradient of a cell is formed for the
     whole sequence instead of step by step. Layers that draw random numbers draw them in another
     order than the loop does.

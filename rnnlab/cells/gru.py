@@ -12,6 +12,7 @@ from torch.nn.functional import linear
 from rnnlab.cells.base import AdditiveCell, Cell, for_kernel, glorot_uniform
 from rnnlab.cells.cuda import fused_step, second_bias, sequence_arguments
 from rnnlab.cells.fast import FastStep, Run, in_inference
+from rnnlab.cells.in_place import gru_in_place, in_place
 
 
 class _GatedUnit(Cell):
@@ -119,6 +120,8 @@ class GRUCell(_GatedUnit, AdditiveCell):
     has_kernel = True
 
     def kernel(self, state: Tensor, xs: Tensor) -> tuple[Tensor, Tensor]:
+        if in_place(xs, self.weight_ih, self.weight_hh, self.bias):
+            return gru_in_place(state, self.project(xs), self.weight_hh)
         h = for_kernel(state, xs.shape[1])
         weights = sequence_arguments(self, "GRU")
         ys, h = torch.gru(xs, h, *weights)

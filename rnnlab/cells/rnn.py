@@ -20,6 +20,7 @@ from rnnlab.cells.base import (
 )
 from rnnlab.cells.cuda import fused_step, sequence_arguments
 from rnnlab.cells.fast import FastStep, Run, in_inference
+from rnnlab.cells.in_place import in_place, rnn_in_place
 
 _STEPS = {torch.tanh: torch.rnn_tanh_cell, torch.relu: torch.rnn_relu_cell}
 _MODES = {torch.tanh: "RNN_TANH", torch.relu: "RNN_RELU"}
@@ -122,6 +123,8 @@ class RNNCell(AdditiveCell):
         return h, h
 
     def kernel(self, state: Tensor, xs: Tensor) -> tuple[Tensor, Tensor]:
+        if in_place(xs, self.weight_ih, self.weight_hh, self.bias):
+            return rnn_in_place(state, self.project(xs), self.weight_hh, self.activation)
         h = for_kernel(state, xs.shape[1])
         weights = sequence_arguments(self, _MODES[self.activation])
         ys, h = _KERNELS[self.activation](xs, h, *weights)

@@ -11,6 +11,7 @@ from torch.nn.functional import linear
 
 from rnnlab.cells.base import AdditiveCell, Cell, for_kernel
 from rnnlab.cells.cuda import fused_step
+from rnnlab.cells.in_place import gru_in_place, in_place, rnn_in_place
 from rnnlab.errors import RnnlabError
 from rnnlab.nested import State
 
@@ -147,6 +148,9 @@ class TorchRNNCell(_TorchCell, AdditiveCell):
         return h, h
 
     def kernel(self, state: Tensor, xs: Tensor) -> tuple[Tensor, Tensor]:
+        if in_place(xs, *self._flat()[0]):
+            activation = torch.tanh if self.activation == "tanh" else torch.relu
+            return rnn_in_place(state, self.project(xs), self.weight_hh, activation)
         h = for_kernel(state, xs.shape[1])
         fused = torch.rnn_tanh if self.activation == "tanh" else torch.rnn_relu
         ys, h = self._run(fused, h, xs)
@@ -210,6 +214,8 @@ class TorchGRUCell(_TorchCell, AdditiveCell):
         return h, h
 
     def kernel(self, state: Tensor, xs: Tensor) -> tuple[Tensor, Tensor]:
+        if in_place(xs, *self._flat()[0]):
+            return gru_in_place(state, self.project(xs), self.weight_hh, self.bias_hh)
         h = for_kernel(state, xs.shape[1])
         ys, h = self._run(torch.gru, h, xs)
         return h[0], ys
