@@ -173,7 +173,7 @@ class Recur(nn.Module):
     def init(self) -> State:
         """The initial state, as it is now (training may have moved it)."""
         if self._owns_init:
-            return self.cell.initial_state()  # type: ignore[union-attr]
+            return _cell_in(self.__dict__).initial_state()
         return map_leaves(lambda slot: getattr(self, slot), self._init_slots)
 
     @property
@@ -184,8 +184,7 @@ class Recur(nn.Module):
         if state is AT_INIT:
             return self.init
         if _wants_gradient():
-            cell = slots["_modules"].get("cell") or slots.get("cell")
-            slots["_carried"].taken(self, cell, state)
+            slots["_carried"].taken(self, _cell_in(slots), state)
         return state
 
     @state.setter
@@ -240,7 +239,7 @@ class Recur(nn.Module):
         slots["_state"] = state
         slots["_lead"] = lead
         if state is not AT_INIT and _wants_gradient():
-            slots["_carried"].left(slots["_modules"].get("cell") or slots.get("cell"))
+            slots["_carried"].left(_cell_in(slots))
 
     def _refuse_batch(self, before: Any, now: Any) -> None:
         for was, shape in zip(before, now, strict=False):
@@ -278,6 +277,12 @@ class Recur(nn.Module):
 
     def __repr__(self) -> str:
         return f"Recur({_cell_name(self.cell)})"
+
+
+def _cell_in(slots: dict[str, Any]) -> Any:
+    """The cell of a Recur, from its `__dict__`: `nn.Module` searches for the attribute."""
+    cell = slots["_modules"].get("cell")
+    return slots.get("cell") if cell is None else cell
 
 
 def _cell_name(cell: Any) -> str:

@@ -255,7 +255,8 @@ def scan(cell: Cell, parts: Parts, xs: Tensor) -> tuple[Parts, Tensor]:
     """
     fused = cell.fused
     if (
-        _sweep_pays(cell, fused, xs)
+        torch.is_grad_enabled()
+        and _sweep_pays(cell, fused, xs)
         and _wants_gradient(cell, parts, xs)
         and _ordinary(xs.device.type)
     ):

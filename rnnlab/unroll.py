@@ -294,17 +294,21 @@ def _between(chain: Chain, position: int, ys: Any) -> Any:
 
 def _cell_sequence(recur: Recur, cell: Cell, xs: Tensor, plan: Plan | None) -> Tensor:
     cell.check_input(xs, leading=1)
-    lead = xs.shape[1:-1]
+    shape = xs.shape
+    lead = shape[1:-1]
     if plan is not None and not lead and plan.by_row:
         raise RnnlabError(
             f"{cell!r}: lengths and resets by row need a batch, xs (T, B, I); "
             f"xs.shape = {tuple(xs.shape)}"
         )
-    running = recur.__dict__["_state"]
-    state = recur.state
-    if running is not AT_INIT and recur.__dict__["_lead"] not in (None, (lead,)):
-        recur._refuse_batch(recur.__dict__["_lead"], (lead,))
-    if not len(xs):
+    slots = recur.__dict__
+    if slots["_state"] is AT_INIT:
+        state = cell.initial_state() if slots["_owns_init"] else recur.init
+    else:
+        if slots["_lead"] not in (None, (lead,)):
+            recur._refuse_batch(slots["_lead"], (lead,))
+        state = recur.state
+    if not shape[0]:
         return xs.new_empty(0, *lead, cell.hidden_size)
     cell.check_state(state, xs, leading=1)
     if not lead:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -214,13 +214,20 @@ class Cell(nn.Module):
 
         x has `leading` more dimensions in front (time).
         """
-        parts = (state,) if len(self.state_names) == 1 else state
-        if not isinstance(parts, tuple) or len(parts) != len(self.state_names):
-            wanted = ", ".join(self.state_names)
+        names = self.state_names
+        parts = (state,) if len(names) == 1 else state
+        if not isinstance(parts, tuple) or len(parts) != len(names):
+            wanted = ", ".join(names)
             raise RnnlabError(f"{self!r}: the state must be ({wanted}), got {describe(state)}.")
-        lead = x.shape[leading:-1]
-        for name, part, size in zip(self.state_names, parts, self.state_sizes(), strict=True):
-            self._check_part(name, part, size, lead, x)
+        lead, dtype, device = x.shape[leading:-1], x.dtype, x.device
+        for name, part, size in zip(names, parts, self.state_sizes(), strict=True):
+            if not (
+                isinstance(part, Tensor)
+                and part.shape in ((size,), (*lead, size))
+                and part.dtype == dtype
+                and part.device == device
+            ):
+                self._refuse_part(name, part, size, lead, x)
 
     def check_input(self, x: Any, *, leading: int = 0) -> None:
         """Raise unless x is `(I,)` or `(B, I)`, after `leading` more dimensions (time)."""
@@ -254,7 +261,9 @@ class Cell(nn.Module):
                 f"x.to({str(weight.device)!r}) moves the input."
             )
 
-    def _check_part(self, name: str, part: Any, size: int, lead: torch.Size, x: Tensor) -> None:
+    def _refuse_part(
+        self, name: str, part: Any, size: int, lead: torch.Size, x: Tensor
+    ) -> NoReturn:
         if not isinstance(part, Tensor):
             raise RnnlabError(f"{self!r}: state {name} must be a tensor, got {describe(part)}.")
         shape = part.shape
@@ -270,11 +279,10 @@ class Cell(nn.Module):
                 f"{self!r}: state {name} is {part.dtype} and x is {x.dtype}; "
                 "both must have the dtype of the weights."
             )
-        if part.device != x.device:
-            raise RnnlabError(
-                f"{self!r}: state {name} is on {part.device} and x is on {x.device}. "
-                f"{name}.to({str(x.device)!r}) moves the state."
-            )
+        raise RnnlabError(
+            f"{self!r}: state {name} is on {part.device} and x is on {x.device}. "
+            f"{name}.to({str(x.device)!r}) moves the state."
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(self.describe_arguments())})"
@@ -361,30 +369,16 @@ def describe(value: Any) -> str:
     return f"{type(value).__name__} {value!r}" if value is not None else "None"
 
 
-def for_kernel(part: Tensor, batch: int) -> Tensor:
-    """A part of the state as torch's sequence kernels take it, `(1, B, H)`.
+def as_rows(part: Tensor, batch: int) -> Tensor:
+    """A part of the state with a row for each of the batch, `(B, H)`, row after row in memory.
 
     A part `(H,)` is expanded; its gradient sums.
     """
-    size = part.shape[-1]
     if batch == 1:  # nothing to sum
-        return part.reshape(1, 1, size).contiguous()
-    return part.expand(1, batch, size).contiguous()
+        return part.reshape(1, -1).contiguous()
+    return part.expand(batch, -1).contiguous()
 
 
-def kernel_arguments(cell: Any) -> tuple[list[Tensor], bool, int, float, bool, bool, bool]:
-    """What torch's fused sequence kernels take after the input and the state.
-
-    Our single bias is torch's b_ih; its b_hh is a zero that no gradient reaches. The kernel is
-    told that it trains whenever a gradient is wanted: cuDNN's backward needs that.
-    """
-    own = cell._parameters  # a third of the time of the attributes
-    try:
-        weights, bias = [own["weight_ih"], own["weight_hh"]], own["bias"]
-    except KeyError:  # computed from others: a parametrisation
-        weights, bias = [cell.weight_ih, cell.weight_hh], cell.bias
-    if bias is not None:
-        weights += [bias, torch.zeros_like(bias)]
-    layers, dropout, bidirectional, batch_first = 1, 0.0, False, False
-    train = torch.is_grad_enabled()
-    return weights, bias is not None, layers, dropout, train, bidirectional, batch_first
+def for_kernel(part: Tensor, batch: int) -> Tensor:
+    """A part of the state as torch's sequence kernels take it, `(1, B, H)`."""
+    return as_rows(part, batch).unsqueeze(0)

@@ -1,4 +1,4 @@
-"""What torch's kernels for NVIDIA GPUs ask of the weights: two biases, and one piece of memory."""
+"""What torch's kernels ask of the weights: two biases; on NVIDIA GPUs, one piece of memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.autograd import forward_ad
 from torch.backends import cudnn
 from torch.nn import Parameter
 
-from rnnlab.cells.base import Cell, kernel_arguments
+from rnnlab.cells.base import Cell
 
 _zeros: WeakKeyDictionary[Cell, Tensor | None] = WeakKeyDictionary()
 """For each cell whose weights lie in one buffer, the second bias in it: a zero, never trained."""
@@ -43,17 +43,28 @@ def _zero(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
         return torch.zeros(size, dtype=dtype, device=device)
 
 
-def sequence_arguments(cell: Any, mode: str) -> Any:
-    """What a fused sequence kernel takes after input and state; on the GPU from one flat buffer.
+def sequence_arguments(
+    cell: Any, mode: str
+) -> tuple[list[Tensor], bool, int, float, bool, bool, bool]:
+    """What torch's fused sequence kernels take after the input and the state.
 
-    cuDNN copies weights that lie apart at every call, and warns. The first call moves them side by
+    Our single bias is torch's b_ih; its b_hh is a zero that no gradient reaches. The kernel is
+    told that it trains whenever a gradient is wanted: cuDNN's backward needs that. cuDNN copies
+    weights that lie apart at every call, and warns. On the GPU the first call moves them side by
     side, with a zero for the second bias; they stay parameters of the cell, with the same values.
     """
-    arguments = kernel_arguments(cell)
-    weights = arguments[0]
+    own = cell._parameters  # a third of the time of the attributes
+    try:
+        weights, bias = [own["weight_ih"], own["weight_hh"]], own["bias"]
+    except KeyError:  # computed from others: a parametrisation
+        weights, bias = [cell.weight_ih, cell.weight_hh], cell.bias
+    if bias is not None:
+        weights += [bias, torch.zeros_like(bias)]
     if weights[0].is_cuda:
         _flatten(cell, weights, mode)
-    return arguments
+    layers, dropout, bidirectional, batch_first = 1, 0.0, False, False
+    train = torch.is_grad_enabled()
+    return weights, bias is not None, layers, dropout, train, bidirectional, batch_first
 
 
 def _flatten(cell: Any, weights: list[Tensor], mode: str) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from rnnlab.cells import onednn
 from rnnlab.cells.base import AdditiveCell, for_kernel, glorot_uniform
 from rnnlab.cells.cuda import fused_step, second_bias, sequence_arguments
 from rnnlab.cells.fast import FastStep, Run, in_inference
@@ -121,7 +122,9 @@ class LSTMCell(AdditiveCell):
     has_kernel = True
 
     def kernel(self, state: LSTMState, xs: Tensor) -> tuple[LSTMState, Tensor]:
+        arguments = sequence_arguments(self, "LSTM")
+        if onednn.takes(xs, arguments[0]):
+            return onednn.lstm(state, xs, arguments[0])
         h, c = for_kernel(state[0], xs.shape[1]), for_kernel(state[1], xs.shape[1])
-        weights = sequence_arguments(self, "LSTM")
-        ys, h, c = torch.lstm(xs, (h, c), *weights)
+        ys, h, c = torch.lstm(xs, (h, c), *arguments)
         return (h.select(0, 0), c.select(0, 0)), ys

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from rnnlab.cells import onednn
 from rnnlab.cells.base import AdditiveCell, Cell, for_kernel
 from rnnlab.cells.cuda import fused_step
 from rnnlab.cells.in_place import gru_in_place, in_place, rnn_in_place
@@ -278,6 +279,9 @@ class TorchLSTMCell(_TorchCell, AdditiveCell):
         return (h, c), h
 
     def kernel(self, state: LSTMState, xs: Tensor) -> tuple[LSTMState, Tensor]:
+        weights = self._flat()[0]
+        if onednn.takes(xs, weights):
+            return onednn.lstm(state, xs, weights)
         h, c = for_kernel(state[0], xs.shape[1]), for_kernel(state[1], xs.shape[1])
         ys, h, c = self._run(torch.lstm, (h, c), xs)
         return (h[0], c[0]), ys
