@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import Parameter
-from torch.nn.functional import linear
 from torch.nn.modules import module as _torch_module
 
 from rnnlab.cells.base import Cell
@@ -86,8 +85,8 @@ class FastStep:
     def __init__(self, cell: Any, weights: list[Parameter], x: Tensor) -> None:
         self.weight_ih, self.weight_hh = weights[:2]
         self.bias = weights[2] if len(weights) > 2 else None
-        # a view: it shows whatever the parameter holds, as long as that stays in its place
-        self.view = self.weight_hh.detach()
+        # views: they show whatever the parameters hold, as long as that stays in its place
+        self.view_ih, self.view_hh = self.weight_ih.detach(), self.weight_hh.detach()
         self.current = self._current(cell)
         self.vector = x.dim() == 1
         lead = x.shape[:-1]
@@ -101,7 +100,7 @@ class FastStep:
         """The function that says whether the cell still has these weights, where they were."""
         own, slots, activation = cell._parameters, cell.__dict__, cell.__dict__.get("activation")
         weight_ih, weight_hh, bias = self.weight_ih, self.weight_hh, self.bias
-        in_place = self.view.is_set_to
+        ih_in_place, hh_in_place = self.view_ih.is_set_to, self.view_hh.is_set_to
 
         def current() -> bool:
             return (
@@ -109,7 +108,8 @@ class FastStep:
                 and own["weight_hh"] is weight_hh
                 and own.get("bias") is bias
                 and slots.get("activation") is activation
-                and in_place(weight_hh)
+                and ih_in_place(weight_ih)
+                and hh_in_place(weight_hh)
             )
 
         return current
@@ -125,36 +125,39 @@ class FastStep:
 
     def of_input(self, out: Tensor) -> Callable[[Tensor], Any]:
         """The function that puts W x + b into `out`."""
-        weight, bias = self.weight_ih, self.bias
-        if not self.vector:
-            return lambda x: linear(x, weight, bias, out=out)  # pyright: ignore[reportCallIssue]
+        weight, transposed, bias = self.weight_ih, self.view_ih.t(), self.bias
+        mm, addmm, mv, addmv = torch.mm, torch.addmm, torch.mv, torch.addmv
         if bias is None:
-            return lambda x: torch.mv(weight, x, out=out)
-        return lambda x: torch.addmv(bias, weight, x, out=out)
+            if self.vector:
+                return lambda x: mv(weight, x, out=out)
+            return lambda x: mm(x, transposed, out=out)
+        if self.vector:
+            return lambda x: addmv(bias, weight, x, out=out)
+        return lambda x: addmm(bias, x, transposed, out=out)
 
     def of_state(self, out: Tensor) -> Callable[[Tensor], Any]:
         """The function that puts U h into `out`."""
-        weight, transposed = self.weight_hh, self.view.t()
+        weight, transposed = self.weight_hh, self.view_hh.t()
         if self.vector:
             return lambda h: torch.mv(weight, h, out=out)
         return lambda h: torch.mm(h, transposed, out=out)
 
     def of_both(self, out: Tensor) -> Callable[[Tensor, Tensor], Any]:
         """The function that puts W x + b + U h into `out`."""
-        weight, bias, recurrent = self.weight_ih, self.bias, self.weight_hh
+        of_input = self.of_input(out)
         if self.vector:
-            of_input = self.of_input(out)
+            recurrent, add_product_ = self.weight_hh, out.addmv_
 
             def vectors(x: Tensor, h: Tensor) -> None:
                 of_input(x)
-                out.addmv_(recurrent, h)
+                add_product_(recurrent, h)
 
             return vectors
-        transposed = self.view.t()
+        transposed, add_product_ = self.view_hh.t(), out.addmm_
 
         def rows(x: Tensor, h: Tensor) -> None:
-            linear(x, weight, bias, out=out)  # pyright: ignore[reportCallIssue]
-            out.addmm_(h, transposed)
+            of_input(x)
+            add_product_(h, transposed)
 
         return rows
 
