@@ -177,7 +177,13 @@ def keep(explorer: Explorer, _: Message) -> None:
 
 def save(explorer: Explorer, _: Message) -> None:
     path = unused("rnnlab-session", ".npz")
-    explorer.session.save(path)
+    try:
+        explorer.session.save(path)
+    except OSError as error:
+        raise RnnlabError(
+            f"Explorer: cannot write {path} here: {error.strerror or error}. "
+            "explorer.session.save(path) in a cell saves it elsewhere."
+        ) from error
     explorer._said = f"Saved as {path}. rl.Session.load({str(path)!r}, model) opens it again."
 
 

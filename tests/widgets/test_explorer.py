@@ -471,6 +471,26 @@ def test_save_and_export_write_files_and_say_where(page, tmp_path, monkeypatch):
     )
     again = rl.Session.load(tmp_path / "rnnlab-session.npz", page.explorer.session.model)
     np.testing.assert_array_equal(again.trace()["0.h"], page.explorer.session.trace()["0.h"])
+    press_all(page, "export")
+    assert page.explorer.notice == (
+        "Exported as rnnlab-explorer.html: one page that works without a kernel."
+    )
+    assert (tmp_path / "rnnlab-explorer.html").read_text("utf-8").startswith("<!doctype html>")
+
+
+def test_what_cannot_be_saved_is_said_with_another_way(page, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.replace", full)
+    page.press("step")
+    page.press("save")
+    assert page.explorer.error == (
+        "Explorer: cannot write rnnlab-session.npz here: No space left on device. "
+        "explorer.session.save(path) in a cell saves it elsewhere."
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_long_run_shows_progress_and_can_be_stopped(open_page):
