@@ -29,6 +29,9 @@ from rnnlab.unroll import _ANY_LEADING_DIMS, _is
 LSTMS = (LSTMCell, TorchLSTMCell, TorchProjectedLSTMCell)
 """Cells whose gates depend on x and h alone, so that c can be had from the run of h."""
 
+BLOCK = 16
+"""Steps of a block in a scan in place."""
+
 
 def derive(model: Any, trace: Trace, *, force: bool = False) -> Trace:
     """Every gate and named intermediate of a recorded run, all steps in one batched evaluation.
@@ -398,20 +401,21 @@ def scan_memory(f: Tensor, ig: Tensor, first: Tensor) -> Tensor:
 
 
 def scan_memory_(f: Tensor, ig: Tensor, first: Tensor) -> Tensor:
-    """The same in place, without gradients: ig becomes c and is returned, f is used up."""
-    blocks, steps = _blocks(len(f))
-    whole = blocks * steps
-    kept, added = (rows[:whole].unflatten(0, (blocks, steps)) for rows in (f, ig))
-    k, a = kept[:, 0], added[:, 0]
-    for k_t, a_t in zip(kept.unbind(1)[1:], added.unbind(1)[1:], strict=True):
-        a = a_t.addcmul_(k_t, a)
-        k = k_t.mul_(k)
-    c = first.expand(f.shape[1:])
-    starts = [c]
-    for keep, add in zip(kept[:, -1].unbind(0), added[:, -1].unbind(0), strict=True):
-        c = torch.addcmul(add, keep, c)
-        starts.append(c)
-    added.addcmul_(kept, torch.stack(starts[:-1]).unsqueeze(1))
+    """The same in place, without gradients: ig becomes c and is returned, f is used up.
+
+    What the blocks start with is a scan of their ends: many short blocks, few operations.
+    """
+    blocks, c = len(f) // BLOCK, first.expand(f.shape[1:])
+    whole = blocks * BLOCK if blocks > 1 else 0
+    if whole:
+        kept, added = (rows[:whole].unflatten(0, (blocks, BLOCK)) for rows in (f, ig))
+        k, a = kept[:, 0], added[:, 0]
+        for k_t, a_t in zip(kept.unbind(1)[1:], added.unbind(1)[1:], strict=True):
+            a = a_t.addcmul_(k_t, a)
+            k = k_t.mul_(k)
+        ends = scan_memory_(k.clone(), a.clone(), c)
+        added.addcmul_(kept, torch.cat([c.unsqueeze(0), ends[:-1]]).unsqueeze(1))
+        c = ends[-1]
     for f_t, c_t in zip(f[whole:].unbind(0), ig[whole:].unbind(0), strict=True):
         c = c_t.addcmul_(f_t, c)
     return ig
