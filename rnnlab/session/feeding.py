@@ -37,21 +37,21 @@ class Feeding(Reading):
 
         From the past of a branch this forks a new one, which becomes the current branch.
         """
-        with self._lock:
+        lock = self._lock
+        lock.acquire()  # what `with` adds to this is felt in a step of a small cell
+        try:
             lane = self._lane
-            if lane is not None and label is None and len(inputs) == 1:
-                y = lane(inputs[0])
-                if y is not SLOW:
-                    if self._subscribers:
-                        self._tell(self._t - 1)
-                    return y
-            stepper = self._stepper
-            if label is None and stepper.encode is not None:
-                label = _label(inputs)
-            y = self._step(stepper.encoded(inputs), label)
+            y = lane(inputs[0]) if lane is not None and label is None and len(inputs) == 1 else SLOW
+            if y is SLOW:
+                stepper = self._stepper
+                if label is None and stepper.encode is not None:
+                    label = _label(inputs)
+                y = self._step(stepper.encoded(inputs), label)
             if self._subscribers:
                 self._tell(self._t - 1)
             return y
+        finally:
+            lock.release()
 
     def run(self, xs: Iterable[Any], *, progress: bool | None = None) -> Any:
         """Feed a sequence; returns the outputs, one tensor `(T, …)` for a tensor, else a list.

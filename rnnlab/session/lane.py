@@ -4,6 +4,10 @@ A step of a small cell costs what its calls cost. So what comes again and again,
 the end of a branch, is taken by a function that has everything at hand: it looks whether all is as
 it was, takes the step, and leaves the rest (`SLOW`, with nothing done) to the usual way, which
 knows what to say. The function is gone as soon as the session goes anywhere else.
+
+Around a kernel that has emptied the caches, every function that was not called just before costs
+microseconds. So each of the two ways is one function without calls of ours in between, though they
+end alike; and the two copies of a step, the row and the output, are made one after the other.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnlab.recur import Recur
+from rnnlab.recur import Recur, _journal
 from rnnlab.session.columns import PENDING, Column
 from rnnlab.session.history import Entry
 from rnnlab.session.layout import ALIGNED, Layout, _own
@@ -30,6 +34,8 @@ Lane = Callable[[Any], Any]
 
 _cat = torch.cat  # also for a copy of one: its code is at hand, that of clone is not
 _isfinite = np.isfinite
+_address = Tensor.data_ptr
+_in_one_piece = Tensor.is_contiguous
 _grad = torch.is_grad_enabled
 _set_grad = torch._C._set_grad_enabled
 
@@ -66,7 +72,7 @@ def _cell_lane(engine: Engine, entry: Entry, recur: Recur, column: Column) -> La
     step, weights = fast.step, stepper.marks()
     blanks, pending = column.blanks, column.pending
     rows, seen, finite = blanks.rows, blanks.seen, blanks.finite
-    full = PENDING - 1
+    vectors, full = rows[0][0].dim() == 1, PENDING - 1
 
     def take(x: Any) -> Any:
         nonlocal state
@@ -84,7 +90,7 @@ def _cell_lane(engine: Engine, entry: Entry, recur: Recur, column: Column) -> La
         if grad:
             _set_grad(False)
         try:
-            if x.data_ptr() % ALIGNED or not x.is_contiguous():
+            if _address(x) % ALIGNED or not _in_one_piece(x):
                 x = _own(x)
             done = step(slots, state, (x,))
             if done is None:
@@ -92,11 +98,15 @@ def _cell_lane(engine: Engine, entry: Entry, recur: Recur, column: Column) -> La
             after, y = done
             place = len(pending)
             row, flat = rows[place]
-            _cat([x, *after, y] if type(after) is tuple else [x, after, y], -1, out=row)
+            leaves = (x, *after, y) if type(after) is tuple else (x, after, y)
+            if vectors:  # no dimension to be looked at
+                _cat(leaves, out=row)
+            else:
+                _cat(leaves, -1, out=row)
+            y = _cat((y,))
             _isfinite(flat, finite)
             if 0 in seen:
                 return SLOW
-            y = _cat([y], -1)
         except BaseException as error:
             engine._restore(error)
             raise
@@ -108,6 +118,8 @@ def _cell_lane(engine: Engine, entry: Entry, recur: Recur, column: Column) -> La
         if place == full:
             column.flush()
         branch.count += 1
+        if _journal.entries is not None:
+            _journal.entries.append((recur, state, slots["_lead"]))
         slots["_state"] = state = after
         engine._states = [after]
         engine._t = t = engine._t + 1
@@ -140,7 +152,7 @@ def _model_lane(engine: Engine, entry: Entry, layout: Layout, column: Column) ->
         if grad:
             _set_grad(False)
         try:
-            if x.data_ptr() % ALIGNED or not x.is_contiguous():
+            if _address(x) % ALIGNED or not _in_one_piece(x):
                 x = _own(x)
             y = model(x)
             leaves = [x]
@@ -157,7 +169,7 @@ def _model_lane(engine: Engine, entry: Entry, layout: Layout, column: Column) ->
             row = blanks.pack(len(pending), leaves)
             if row is None:
                 return left()
-            y = _cat([y], -1)
+            y = _cat((y,))
             weights = stepper.weights_now()
         except BaseException as error:
             engine._restore(error)
