@@ -28,6 +28,7 @@ class Editing(Engine):
 
     def _edit(self, command: Poke | Clamp | Transplant) -> None:
         """Begin an edited branch here; edits at one place without a step between share one."""
+        self._refuse_if_busy()
         branch, t = self._branch, self._t
         states = branch.states(t)
         entry = self._edited(states, command)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rnnlab.errors import RnnlabError
+from rnnlab.recur import AT_INIT
 from rnnlab.session.commands import Command, Edit
 from rnnlab.session.events import Watched
 from rnnlab.session.history import Entry, Log, Undone
@@ -43,11 +44,14 @@ class Engine(Watched):
     # the place
 
     def _enter(self, branch: Branch, t: int) -> None:
-        self._lane = None
         states = branch.states(t)
-        self._stepper.refresh()
         if t == 0:  # an untouched initial state is the model's own, not a copy of it
             states = self._stepper.at_start(states)
+        self._stand(branch, t, states)
+
+    def _stand(self, branch: Branch, t: int, states: list[Any]) -> None:
+        self._lane = None
+        self._stepper.refresh()
         self._branch, self._t, self._states = branch, t, states
         self._stepper.install(states)
 
@@ -55,7 +59,7 @@ class Engine(Watched):
         """Enter a new run: its root holds the initial states as they are now."""
         entry = self._stepper.initial()
         self._add(Branch(name, entry, self._stepper.names(entry)))
-        self._enter(self._branches[name], 0)
+        self._stand(self._branches[name], 0, [AT_INIT] * len(entry))
 
     def _add(self, branch: Branch) -> None:
         self._branches[branch.name] = branch
@@ -145,7 +149,10 @@ class Engine(Watched):
 
     def _restore(self, error: BaseException) -> None:
         self._enter(self._branch, self._t)  # the model may have worked in place
-        if isinstance(error, Exception) and not isinstance(error, RnnlabError):
+        if not isinstance(error, Exception):
+            return
+        self._stepper.refuse_converted(self._branch.root.entry, error)
+        if not isinstance(error, RnnlabError):
             raise refused(short(self._stepper.model), error) from error
 
     def _grow(self, branch: Branch) -> None:
@@ -204,11 +211,18 @@ class Engine(Watched):
 
     # the log
 
+    def _refuse_if_busy(self) -> None:
+        if self._change is not None or self._working:
+            raise RnnlabError(
+                "Session: a command was given while another was being carried out. What is called "
+                "inside a step (the model, its hooks) cannot move the session that takes the step; "
+                "give the command after it, or from a subscriber."
+            )
+
     @contextmanager
     def _doing(self, command: Command | None, run: bool = False) -> Iterator[Entry]:
         """Carry out one command: logged if it succeeds, without a trace if it fails."""
-        if self._change is not None or self._working:
-            raise _busy()
+        self._refuse_if_busy()
         self._lane = None
         before = (self._branch, self._t)
         entry = self._change = Entry(command, before, before, run, edits=len(self._edits))
@@ -225,8 +239,7 @@ class Engine(Watched):
 
     def _step(self, xs: tuple[Any, ...], label: str | None) -> Any:
         """One step as a command; steps in a row share an entry of the log."""
-        if self._change is not None or self._working:
-            raise _busy()
+        self._refuse_if_busy()
         before = (self._branch, self._t)
         y = self._advance(xs, label)
         branch, after = self._branch, (self._branch, self._t)
@@ -258,6 +271,7 @@ class Engine(Watched):
         return Undone(entry, [(b, cut, layout) for b, layout, cut in rows], edits, known)
 
     def _undo(self) -> None:
+        self._refuse_if_busy()
         if len(self._entries) <= self._sealed:
             loaded = " What was done before the session was saved stays." if self._sealed else ""
             raise RnnlabError(f"Session: nothing to undo.{loaded}")
@@ -271,6 +285,7 @@ class Engine(Watched):
         self._undone.append(self._take_back(entry))
 
     def _redo(self) -> None:
+        self._refuse_if_busy()
         if not self._undone:
             raise RnnlabError("Session: nothing to redo.")
         undone = self._undone.pop()
@@ -301,7 +316,3 @@ def whole(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise RnnlabError(f"Session: {name} must be a whole number, got {value!r}.")
     return int(value)
-
-
-def _busy() -> RnnlabError:
-    return RnnlabError("Session: a command was given while another was being carried out.")

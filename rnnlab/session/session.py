@@ -155,6 +155,7 @@ class Session(Feeding):
             self._go(None, t)
 
     def _go(self, name: str | None, t: int | None) -> None:
+        self._refuse_if_busy()
         branch = self._find(name)
         to_end = t is None and name is not None
         t = len(branch) if to_end else whole("t", t)

@@ -52,10 +52,11 @@ class Stepper:
     def __init__(
         self, model: Any, encode: Callable[..., Any] | None, allow_nonfinite: bool
     ) -> None:
-        if not recurs(model) and callable(getattr(model, "initial_state", None)):
-            model = Recur(model)
-        self.model = model
         self.recurs = recurs(model)
+        if not self.recurs and callable(getattr(model, "initial_state", None)):
+            model = Recur(model)
+            self.recurs = recurs(model)
+        self.model = model
         if not self.recurs:
             raise RnnlabError(
                 f"Session: {short(model)} has no state to step through. Give a Recur, a Chain "
@@ -144,6 +145,28 @@ class Stepper:
                     recur._advance(settled, slots["_lead"])
         return self.running()
 
+    def _keep_resets(self) -> None:
+        """A Recur that the model has reset in the step stands at the initial state of now."""
+        for _, recur in self.recurs:
+            if recur.__dict__["_state"] is AT_INIT:
+                recur._advance(map_leaves(_own, recur.init), None)
+
+    def refuse_converted(self, begun: list[State], error: Exception) -> None:
+        """Say so, if a step failed since the model is no longer of the type of the run's states."""
+        names: list[Any] = []
+        before: list[Any] = []
+        leaves_of(self.names(begun), names, [])
+        leaves_of(begun, before, [])
+        after: list[Any] = []
+        leaves_of([recur.init for _, recur in self.recurs], after, [])
+        for name, was, now in zip(names, before, after, strict=True):
+            if isinstance(was, Tensor) and _kind(was) != _kind(now):
+                raise RnnlabError(
+                    f"Session: the model was converted after this run had begun: {name} was "
+                    f"{_kind(was)} then and would be {_kind(now)} now. Call reset() to start a new "
+                    "run with the model as it is, or convert it back."
+                ) from error
+
     def at_start(self, states: list[State]) -> list[Any]:
         """The same, with those that are the model's own initial state left to the model."""
         return [
@@ -211,6 +234,7 @@ class Stepper:
                     y = self.model(*xs)
             else:
                 y = self.model(*xs)
+            self._keep_resets()
             leaves: list[Any] = [*xs]
             tokens: list[Any] = []
             for slots in self.slots:
@@ -323,6 +347,10 @@ def _unlike(leaf: Any, layout: Layout, name: str) -> bool:
 def _named_like(path: str, recur: Recur, state: State) -> State:
     names = iter([name for name, _ in named_leaves(state, top=recur._state_names)])
     return map_leaves(lambda _: f"{path}.{next(names)}" if path else next(names), state)
+
+
+def _kind(value: Tensor) -> str:
+    return f"{value.dtype} on {value.device}"
 
 
 def _same(a: State, b: State) -> bool:
