@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,7 +32,6 @@ SLOW = object()
 Lane = Callable[[Any], Any]
 
 _cat = torch.cat  # also for a copy of one: its code is at hand, that of clone is not
-_isfinite = np.isfinite
 _address = Tensor.data_ptr
 _in_one_piece = Tensor.is_contiguous
 _grad = torch.is_grad_enabled
@@ -70,8 +68,7 @@ def _cell_lane(engine: Engine, entry: Entry, recur: Recur, column: Column) -> La
     slots = recur.__dict__
     fast, state = slots["_fast"], engine._states[0]
     step, weights = fast.step, stepper.marks()
-    blanks, pending = column.blanks, column.pending
-    rows, seen, finite = blanks.rows, blanks.seen, blanks.finite
+    rows, pending = column.blanks.rows, column.pending
     vectors, full = rows[0][0].dim() == 1, PENDING - 1
 
     def take(x: Any) -> Any:
@@ -97,15 +94,15 @@ def _cell_lane(engine: Engine, entry: Entry, recur: Recur, column: Column) -> La
                 return SLOW
             after, y = done
             place = len(pending)
-            row, flat = rows[place]
+            row, highest = rows[place]
             leaves = (x, *after, y) if type(after) is tuple else (x, after, y)
             if vectors:  # no dimension to be looked at
                 _cat(leaves, out=row)
             else:
                 _cat(leaves, -1, out=row)
             y = _cat((y,))
-            _isfinite(flat, finite)
-            if 0 in seen:
+            high = highest()
+            if 127 in high or 255 in high:  # perhaps not finite: see Blanks
                 return SLOW
         except BaseException as error:
             engine._restore(error)

@@ -110,6 +110,28 @@ def test_what_is_not_as_it_was_is_left_with_nothing_done(name, lead):
         s.step(x)
 
 
+@pytest.mark.parametrize("name", ["rnn", "module"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_numbers_near_the_largest_are_finite(name, dtype):
+    """The quick test lets none pass that is not finite; what it doubts, the exact one decides."""
+    s = Session(randomise(MODELS[name]()).to(dtype))
+    xs = filled(4, I, dtype=dtype)
+    for x in xs:
+        s.step(x)
+    large = torch.zeros(I, dtype=dtype)
+    for value in (1e30, torch.finfo(dtype).max, torch.finfo(dtype).min):
+        large[1] = value
+        s.step(large)
+        assert s.trace()["x"][-1].tolist() == large.tolist()
+        s.step(xs[0])
+    for value in (torch.inf, -torch.inf, torch.nan, -torch.nan):
+        s.step(xs[0])
+        large[1] = value
+        with pytest.raises(rl.RnnlabError, match="the input has values that are not finite"):
+            s.step(large)
+    assert s.t == 14
+
+
 @every
 def test_a_changed_weight_is_noted(name):
     s, xs = opened(name)
