@@ -69,7 +69,7 @@ def _cell_lane(engine: Engine, entry: Entry, recur: Recur, column: Column) -> La
     fast, state = slots["_fast"], engine._states[0]
     step, weights = fast.step, stepper.marks()
     rows, pending = column.blanks.rows, column.pending
-    vectors, full = rows[0][0].dim() == 1, PENDING - 1
+    vectors, full, highest = rows[0][0].dim() == 1, PENDING - 1, column.blanks.highest
 
     def take(x: Any) -> Any:
         nonlocal state
@@ -94,14 +94,14 @@ def _cell_lane(engine: Engine, entry: Entry, recur: Recur, column: Column) -> La
                 return SLOW
             after, y = done
             place = len(pending)
-            row, highest = rows[place]
+            row, content = rows[place]
             leaves = (x, *after, y) if type(after) is tuple else (x, after, y)
             if vectors:  # no dimension to be looked at
                 _cat(leaves, out=row)
             else:
                 _cat(leaves, -1, out=row)
             y = _cat((y,))
-            high = highest()
+            high = content()[highest]
             if 127 in high or 255 in high:  # perhaps not finite: see Blanks
                 return SLOW
         except BaseException as error:
