@@ -108,20 +108,25 @@ class Column:
                 found.append([chunk])
         return [np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in found]
 
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Rows start … stop as one array."""
+    def read(self, start: int, stop: int, units: slice | None = None) -> np.ndarray:
+        """Rows start … stop as one array, or a part of the last axis of each.
+
+        Rows that lie in one chunk are the recording itself, not a copy; of others just what is
+        asked for is copied.
+        """
         self.flush()
+        part_of = (...,) if units is None else (..., units)
         first = max(0, bisect_right(self._starts, start) - 1)
         parts: list[np.ndarray] = []
         for begin, chunk in zip(self._starts[first:], self._chunks[first:], strict=True):
             if begin >= stop:
                 break
-            part = chunk[max(0, start - begin) : stop - begin]
+            part = chunk[max(0, start - begin) : stop - begin][part_of]
             if len(part):
                 parts.append(part)
         rows = parts[0].view() if len(parts) == 1 else None
         if rows is None:
-            rows = np.concatenate(parts) if parts else self._empty()
+            rows = np.concatenate(parts) if parts else self._empty()[part_of]
         rows.flags.writeable = False
         return rows
 

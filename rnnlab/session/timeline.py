@@ -188,17 +188,17 @@ class Branch:
         """Steps start + 1 … stop of one array, the shared past included."""
         assert self.layout is not None
         slot = self.layout.slots[name]
+        units = None if slot.whole else slice(slot.start, slot.stop)
         parts: list[np.ndarray] = []
         for branch, end in self.lineage():
             if min(stop, end) > max(start, branch.fork):
                 column = branch.columns[slot.column]
                 first = max(0, start - branch.fork)
-                parts.append(column.read(first, min(stop, end) - branch.fork))
+                parts.append(column.read(first, min(stop, end) - branch.fork, units))
         if not parts:
-            rows = Column(self._like(slot.column)).read(0, 0)
+            rows = Column(self._like(slot.column)).read(0, 0, units)
         else:
             rows = np.concatenate(parts[::-1]) if len(parts) > 1 else parts[0]
-        rows = rows if slot.whole else rows[..., slot.start : slot.stop]
         return self._with_edits(name, rows, start, stop)
 
     def _like(self, column: int) -> Any:

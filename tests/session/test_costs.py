@@ -57,6 +57,31 @@ def test_memory_is_close_to_the_numbers(way):
     assert len(s._branch.columns[0]._chunks) < 40
 
 
+@pytest.mark.parametrize("chunks", ["one", "many", "forked"])
+def test_a_trace_holds_what_it_shows(chunks):
+    """Of a packed column of four arrays each takes its own part, not the whole."""
+    s = Session(rl.LSTM(UNITS, UNITS))
+    xs = filled(3000, UNITS, dtype=torch.float32)
+    for part in [xs] if chunks == "one" else xs.split(700):
+        s.run(part, progress=False)
+    if chunks == "forked":
+        s.rewind(1500)
+        s.run(xs[:1000], progress=False)
+    trace = s.trace()
+    roots = {}
+    for name in trace.names:
+        root = trace[name]
+        while isinstance(root.base, np.ndarray):
+            root = root.base
+        roots[root.__array_interface__["data"][0]] = root.nbytes
+    assert sum(roots.values()) <= 1.02 * numbers(s)
+    assert (len(s._branch.columns[0]._chunks) == 1) == (chunks == "one" or chunks == "forked")
+    parts = [
+        s.read("c", start, min(start + 999, len(trace))) for start in range(0, len(trace), 999)
+    ]
+    np.testing.assert_array_equal(trace["c"], np.concatenate(parts))
+
+
 def test_undo_gives_memory_back():
     s = Session(rl.RNN(UNITS, UNITS))
     s.run(filled(2000, UNITS, dtype=torch.float32))
