@@ -30,13 +30,15 @@ class Trace:
         initial: name → the state before the first step, `(…)`, for the names that are states.
         labels: one text per step (tokens, times), or none.
         outputs: names of the units of `"y"`, or none.
-        weights: fingerprint of the weights that made the run (parameter → hash), or none.
+        weights: fingerprint of the weights that made the run (parameter → hash), or none. Where
+            they changed on the way, pairs `(t, fingerprint)`: of step t + 1 and those after it.
         edits: what was changed by hand along the run, oldest first: dictionaries with `t`, the
             step whose states were changed, and with `steps` if the change was held for a while.
 
     Attributes:
         names: the names of all arrays, in the order inputs, states, outputs.
         axes: name → names of the array's axes: `("step", "unit")` or `("step", "batch", "unit")`.
+        weights: the fingerprint; of what changed on the way it says before which step.
 
     Indexing: `trace["0.h"]` is an array (read-only), `trace[3:10]` the Trace of those steps,
     `trace["0.h", 3:10]` and `trace["0.h", 3:10, [4, 7]]` steps and units of one array.
@@ -66,7 +68,7 @@ class Trace:
         initial: Mapping[str, Any] | None = None,
         labels: Sequence[str] | None = None,
         outputs: Sequence[str] | None = None,
-        weights: Mapping[str, str] | None = None,
+        weights: Mapping[str, str] | Sequence[tuple[int, Mapping[str, str]]] | None = None,
         edits: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self._arrays = {name: _frozen(array) for name, array in arrays.items()}
@@ -88,8 +90,20 @@ class Trace:
         if self.labels is not None and len(self.labels) != self._steps:
             raise RnnlabError(f"Trace: {len(self.labels)} labels for {self._steps} steps.")
         self.outputs = None if outputs is None else tuple(map(str, outputs))
-        self.weights = None if weights is None else MappingProxyType(dict(weights))
-        self.edits = tuple(dict(edit) for edit in edits)
+        marks = [(0, weights)] if isinstance(weights, Mapping) else weights or ()
+        self.weight_marks = tuple((int(t), MappingProxyType(dict(made))) for t, made in marks)
+        self.edits = tuple(_plain(edit) for edit in edits)
+
+    @property
+    def weights(self) -> Mapping[str, str] | None:
+        if not self.weight_marks:
+            return None
+        merged = dict(self.weight_marks[0][1])
+        for t, made in self.weight_marks[1:]:
+            for name in merged:
+                if made.get(name) != merged[name] and "changed" not in merged[name]:
+                    merged[name] = f"changed before step {t + 1}"
+        return MappingProxyType(merged)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -123,12 +137,20 @@ class Trace:
                 ) from None
         if isinstance(key, slice):
             return self._between(key)
-        if isinstance(key, tuple) and key and isinstance(key[0], str):
+        if isinstance(key, tuple) and len(key) > 1 and isinstance(key[0], str):
             name, steps, *units = key
             if len(units) > 1:
                 raise RnnlabError("Trace: index one array as trace[name, steps] or …, units].")
-            rows = self[name][steps]
-            return rows[..., units[0]] if units else rows
+            rows = self[name]
+            try:
+                rows = rows[steps]
+                return rows[..., units[0]] if units else rows
+            except IndexError as error:
+                shape = " × ".join(map(str, rows.shape[1:])) or "a number"
+                raise RnnlabError(
+                    f"Trace: {name} has {self._steps} steps of {shape}; cannot take "
+                    f"{key[1:]!r} ({error})."
+                ) from error
         raise RnnlabError(
             f"Trace: index by a name, a slice of steps, or (name, steps, units), not {key!r}."
         )
@@ -146,13 +168,23 @@ class Trace:
             initial=before,
             labels=None if self.labels is None else self.labels[start:stop],
             outputs=self.outputs,
-            weights=self.weights,
+            weights=self._marks_between(start, stop),
             edits=[
                 {**edit, "t": edit["t"] - start}
                 for edit in self.edits
                 if edit["t"] <= stop and (edit["t"] >= start or edit["t"] + _held(edit) > start)
             ],
         )
+
+    def _marks_between(self, start: int, stop: int) -> list[tuple[int, Mapping[str, str]]]:
+        """The weights that made some of these steps, counted from the first of them."""
+        marks = self.weight_marks
+        ends = [t for t, _ in marks[1:]] + [self._steps + 1]
+        return [
+            (max(0, t - start), made)
+            for (t, made), end in zip(marks, ends, strict=False)
+            if end > start and (t < stop or t <= start)
+        ]
 
     def before(self, name: str) -> np.ndarray:
         """The state *before* each step: the initial one, then all rows but the last."""
@@ -167,7 +199,7 @@ class Trace:
         kept = ("labels", "outputs", "edits")
         options = {
             "initial": dict(self.initial),
-            "weights": None if self.weights is None else dict(self.weights),
+            "weights": [(t, dict(made)) for t, made in self.weight_marks],
             **{name: getattr(self, name) for name in kept},
         }
         return _remade, (self._arrays, options)
@@ -179,6 +211,13 @@ class Trace:
         )
         return f"Trace({self._steps} steps: {shown})"
 
+    def _one_batch(self) -> int | None:
+        """The rows of the batch; None without one."""
+        batches = {a.shape[1] for n, a in self._arrays.items() if "batch" in self.axes[n]}
+        if len(batches) > 1:
+            raise RnnlabError(f"Trace: the arrays have different batches ({sorted(batches)}).")
+        return batches.pop() if batches else None
+
     def to_xarray(self) -> Any:
         """An `xarray.Dataset`: dimensions step, batch and one unit dimension per array.
 
@@ -186,6 +225,12 @@ class Trace:
         """
         import xarray
 
+        self._one_batch()
+        if clash := {"step", "batch", "label"} & set(self._arrays):
+            raise RnnlabError(
+                f"Trace: an array named {sorted(clash)[0]!r} cannot go into a Dataset, where it "
+                "is the name of an axis."
+            )
         coords: dict[str, Any] = {"step": np.arange(1, self._steps + 1)}
         if self.labels is not None:
             coords["label"] = ("step", list(self.labels))
@@ -204,10 +249,7 @@ class Trace:
         """
         import pandas
 
-        batches = {a.shape[1] for n, a in self._arrays.items() if "batch" in self.axes[n]}
-        if len(batches) > 1:
-            raise RnnlabError(f"Trace: the arrays have different batches ({sorted(batches)}).")
-        batch = batches.pop() if batches else None
+        batch = self._one_batch()
         columns: dict[tuple[str, int], np.ndarray] = {}
         for name, array in self._arrays.items():
             rows = array
@@ -241,7 +283,7 @@ class Trace:
             "initial": list(self.initial),
             "labels": self.labels,
             "outputs": self.outputs,
-            "weights": None if self.weights is None else dict(self.weights),
+            "weights": [(t, dict(made)) for t, made in self.weight_marks],
             "edits": self.edits,
         }
         arrays = {f"array/{i}": array for i, array in enumerate(self._arrays.values())}
@@ -383,6 +425,13 @@ def _mode(target: Path) -> int:
         mask = os.umask(0)
         os.umask(mask)
         return 0o666 & ~mask
+
+
+def _plain(value: Any) -> Any:
+    """A value of an edit as it comes back from a file, where there are no tuples."""
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def _held(edit: Mapping[str, Any]) -> float:

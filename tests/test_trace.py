@@ -156,6 +156,24 @@ class TestSlicing:
         assert cut.names == ("x", "0.h", "y")
         assert cut.initial["0.h"].tolist() == [12, 13, 14]
 
+    def test_of_weights_that_changed_a_slice_has_those_of_its_steps(self):
+        whole = made(weights=[(0, {"a": "1", "b": "1"}), (2, {"a": "2", "b": "1"})])
+        assert whole.weights == {"a": "changed before step 3", "b": "1"}
+        assert whole[:2].weights == {"a": "1", "b": "1"}
+        assert whole[2:].weights == {"a": "2", "b": "1"}
+        assert whole[1:4].weights == {"a": "changed before step 2", "b": "1"}
+        assert whole[1:4][1:].weights == {"a": "2", "b": "1"}
+        assert whole[3:3].weights == {"a": "2", "b": "1"}
+        assert pickle.loads(pickle.dumps(whole)).weights == whole.weights
+
+    @pytest.mark.parametrize("key", [("h", 99), ("h", slice(0, 2), [9])])
+    def test_what_is_not_there(self, key):
+        trace = Trace({"h": np.zeros((5, 2))})
+        with pytest.raises(RnnlabError, match=r"^Trace: h has 5 steps of 2; cannot take"):
+            trace[key]
+        with pytest.raises(RnnlabError, match=r"^Trace: index by a name"):
+            trace[("h",)]
+
     def test_edits_move_along(self):
         edits = [{"t": t, "kind": "poke"} for t in (0, 2, 3, 5)]
         assert [edit["t"] for edit in made(edits=edits)[2:4].edits] == [0, 1]
@@ -178,6 +196,11 @@ class TestConversions:
         assert data["label"].values.tolist() == list("abcde")
         assert data["y"].sel(y_unit="q", step=5).item() == -9
         assert batched().to_xarray()["h"].dims == ("step", "batch", "h_unit")
+        unlike = Trace({"a": np.zeros((2, 3, 1)), "b": np.zeros((2, 4, 1))})
+        with refused(r"Trace: the arrays have different batches \(\[3, 4\]\)\."):
+            unlike.to_xarray()
+        with refused(r"Trace: an array named 'step' cannot go into a Dataset, .*"):
+            Trace({"step": np.zeros((2, 1))}).to_xarray()
 
     def test_pandas(self):
         pytest.importorskip("pandas", reason="pandas is in rnnlab[test]")
@@ -216,8 +239,9 @@ class TestConversions:
 class TestFiles:
     @pytest.mark.parametrize("file", ["run", "run.npz", "run.safetensors"])
     def test_round_trip(self, tmp_path, file):
-        edits = [{"t": 2, "kind": "poke", "name": "0.h", "units": [1], "value": 0.5}]
-        trace = made(labels="abcde", outputs=["p", "q"], weights={"w": "1"}, edits=edits)
+        edits = [{"t": 2, "kind": "poke", "name": "0.h", "units": (1,), "value": 0.5}]
+        weights = [(0, {"w": "1"}), (3, {"w": "2"})]
+        trace = made(labels="abcde", outputs=["p", "q"], weights=weights, edits=edits)
         trace.save(tmp_path / file)
         assert os.listdir(tmp_path) == [file]
         back = Trace.load(tmp_path / file)

@@ -103,7 +103,7 @@ def derive(model: Any, trace: Trace, *, force: bool = False) -> Trace:
         initial=initial,
         labels=trace.labels,
         outputs=trace.outputs,
-        weights=trace.weights,
+        weights=trace.weight_marks,
         edits=trace.edits,
     )
 

@@ -36,7 +36,16 @@ def last(session: Any, predicate: Predicate | Callable[[Trace, int], bool]) -> i
         held = np.flatnonzero(predicate.steps(session, trace))
         return int(held[-1]) + 1 if len(held) else None
     for t in range(session.t, 0, -1):
-        if predicate(trace[:t], t):
+        try:
+            holds = bool(predicate(trace[:t], t))
+        except RnnlabError:
+            raise
+        except Exception as error:
+            raise RnnlabError(
+                f"Session: the function given to backtrack failed at step {t} with "
+                f"{type(error).__name__}: {error}."
+            ) from error
+        if holds:
             return t
     return None
 
@@ -51,9 +60,14 @@ def crossed(name: str, unit: int, threshold: float) -> Predicate:
         >>> s.backtrack(crossed("h", 0, 1.5)), s.backtrack(crossed("h", 0, 2.5))
         (2, 4)
     """
+    _check("crossed", name=name, threshold=threshold)
+    if isinstance(unit, bool) or not isinstance(unit, (int, np.integer)):
+        raise RnnlabError(f"crossed: the unit must be a whole number, got {describe(unit)}.")
 
     def steps(_: Any, trace: Trace) -> np.ndarray:
         rows = _unit(trace[name], unit, name)
+        if not len(rows):
+            return np.zeros(0, bool)
         if name in trace.initial:
             first = _unit(
                 np.broadcast_to(trace.initial[name], trace[name].shape[1:])[None], unit, name
@@ -108,6 +122,7 @@ def differ(branch: str, by: float, name: str | None = None) -> Predicate:
         >>> s.backtrack(differ("main", 0.1))
         3
     """
+    _check("differ", name=branch, threshold=by)
 
     def steps(session: Any, trace: Trace) -> np.ndarray:
         other = session.trace(branch)
@@ -117,7 +132,14 @@ def differ(branch: str, by: float, name: str | None = None) -> Predicate:
             return np.zeros(len(trace), bool)
         apart = np.zeros(len(trace), bool)
         for key in names:
-            gap = np.abs(trace[key][:length].astype(float) - other[key][:length])
+            ours, theirs = trace[key], other[key]
+            if ours.shape[1:] != theirs.shape[1:]:
+                raise RnnlabError(
+                    f"differ: {key} is {ours.shape[1:]} a step here and {theirs.shape[1:]} in "
+                    f"{branch!r}: runs of different batches cannot be compared."
+                )
+            wide = np.result_type(ours, theirs, np.float64)
+            gap = np.abs(ours[:length].astype(wide) - theirs[:length].astype(wide))
             apart[:length] |= gap.reshape(length, -1).max(axis=1, initial=0.0) > by
         first = np.zeros(len(trace), bool)
         if apart.any():
@@ -125,6 +147,13 @@ def differ(branch: str, by: float, name: str | None = None) -> Predicate:
         return first
 
     return Predicate(f"differed from {branch!r} by more than {by}", steps)
+
+
+def _check(caller: str, *, name: Any, threshold: Any) -> None:
+    if not isinstance(name, str):
+        raise RnnlabError(f"{caller}: a name must come first, got {describe(name)}.")
+    if isinstance(threshold, bool) or not isinstance(threshold, (int, float, np.number)):
+        raise RnnlabError(f"{caller}: the threshold must be a number, got {describe(threshold)}.")
 
 
 def _unit(rows: np.ndarray, unit: int, name: str) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
@@ -32,33 +32,46 @@ class Comparison:
     distance: Mapping[str, np.ndarray]
 
     def carriers(self, name: str, count: int = 5) -> list[tuple[int, float]]:
-        """The units that carry the difference: (unit, its share of the squared distance)."""
-        squares = (self.gaps[name].astype(float) ** 2).sum(axis=0)
+        """The units that carry the difference: (unit, its share of the squared distance).
+
+        Steps at which a unit is not a number are left out.
+        """
+        squares = np.nansum(self._known(self.gaps, name).astype(float) ** 2, axis=0)
         total = squares.sum()
         order = np.argsort(-squares, kind="stable")[:count]
         return [(int(u), float(squares[u] / total) if total else 0.0) for u in order]
 
     def begins(self, name: str, above: float = 0.0) -> int | None:
         """The first aligned pair whose distance exceeds `above`: its position in `steps`."""
-        found = np.flatnonzero(self.distance[name] > above)
+        found = np.flatnonzero(~(self._known(self.distance, name) <= above))
         return int(found[0]) if len(found) else None
 
     def dies_out(self, name: str, share: float = 0.01) -> int | None:
-        """The pair from which on the distance stays within `share` of its peak; None if never."""
-        distance = self.distance[name]
-        if not len(distance) or distance.max() == 0:
-            return 0 if len(distance) else None
-        large = np.flatnonzero(distance > share * distance.max())
-        after = int(large[-1]) + 1
+        """The pair from which on the distance stays within `share` of its peak; None if never.
+
+        A distance that is not a number has not died out.
+        """
+        distance = self._known(self.distance, name)
+        large = np.flatnonzero(~(distance <= share * np.nanmax(distance, initial=0.0)))
+        after = int(large[-1]) + 1 if len(large) else 0
         return after if after < len(distance) else None
+
+    def _known(self, arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+        if name not in arrays:
+            raise RnnlabError(f"compare: no {name!r} was compared, but {', '.join(arrays)}.")
+        return arrays[name]
 
     def __repr__(self) -> str:
         lines = [f"Comparison({self.a!r}, {self.b!r}: {len(self.steps)} steps side by side)"]
         for name, distance in self.distance.items():
             if not len(distance):
                 continue
-            peak = int(distance.argmax())
-            if not distance[peak]:
+            unknown = int(np.isnan(distance).sum())
+            if unknown == len(distance):
+                lines.append(f"  {name}: not a number at any step")
+                continue
+            peak = int(np.nanargmax(distance))
+            if not distance[peak] and not unknown:
                 lines.append(f"  {name}: equal")
                 continue
             units = ", ".join(f"{unit} ({share:.0%})" for unit, share in self.carriers(name, 3))
@@ -67,6 +80,7 @@ class Comparison:
             lines.append(
                 f"  {name}: at most {distance[peak]:.3g}, at step {self.steps[peak][0]}; "
                 f"units {units}; {until}"
+                + (f"; not a number at {unknown} steps" if unknown else "")
             )
         return "\n".join(lines)
 
@@ -79,6 +93,8 @@ def compare(session: Any, a: Any = None, b: Any = None, *, align: str = "step") 
         a: a branch; or, with `b` left out, what to compare `session` with.
         b: the other branch. Sessions (their current branch) and Traces can be given as well.
         align: "step": step t beside step t; "label": steps of the same label, in the same order.
+            What the beginnings and the ends have in common takes no time; what lies between, time
+            by the product of its lengths.
 
     Returns:
         A `Comparison`: arrays per state and output, in the order of the recording.
@@ -103,7 +119,7 @@ def compare(session: Any, a: Any = None, b: Any = None, *, align: str = "step") 
     names = [
         name
         for name in one.names
-        if name in two and one[name].shape[1:] == two[name].shape[1:] and name[:1] != "x"
+        if name in two and one[name].shape[1:] == two[name].shape[1:] and not _is_input(one, name)
     ]
     if not names:
         raise RnnlabError(
@@ -118,6 +134,10 @@ def compare(session: Any, a: Any = None, b: Any = None, *, align: str = "step") 
         gaps[name] = gap.max(axis=tuple(range(1, gap.ndim - 1))) if gap.ndim > 2 else gap
     distance = {name: np.sqrt((gap**2).mean(axis=1)) for name, gap in gaps.items()}
     return Comparison(name_a, name_b, steps + 1, gaps, distance)
+
+
+def _is_input(trace: Trace, name: str) -> bool:
+    return name not in trace.initial and (name == "x" or name.startswith("x."))
 
 
 def _recording(session: Session | None, what: Any) -> tuple[str, Trace]:
@@ -137,9 +157,25 @@ def _aligned(one: Trace, two: Trace, align: str) -> np.ndarray:
         raise RnnlabError(f"compare: align must be 'step' or 'label', not {align!r}.")
     if one.labels is None or two.labels is None:
         raise RnnlabError("compare: there are no labels to align by; align='step' needs none.")
-    blocks = SequenceMatcher(None, one.labels, two.labels, autojunk=False).get_matching_blocks()
+    ours, theirs = one.labels, two.labels
+    begin = _alike(ours, theirs)
+    end = _alike(ours[begin:][::-1], theirs[begin:][::-1])
+    middle = SequenceMatcher(
+        None, ours[begin : len(ours) - end], theirs[begin : len(theirs) - end], autojunk=False
+    )
+    blocks = [
+        (0, 0, begin),
+        *((begin + i, begin + j, size) for i, j, size in middle.get_matching_blocks()),
+        (len(ours) - end, len(theirs) - end, end),
+    ]
     pairs = [(i + k, j + k) for i, j, size in blocks for k in range(size)]
     return np.array(pairs, dtype=int).reshape(-1, 2)
+
+
+def _alike(ours: Sequence[Any], theirs: Sequence[Any]) -> int:
+    """How many labels from the beginning are the same."""
+    pairs = enumerate(zip(ours, theirs, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(ours), len(theirs)))
 
 
 def _real(rows: np.ndarray) -> np.ndarray:

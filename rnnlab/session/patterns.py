@@ -88,11 +88,13 @@ def find(
         raise RnnlabError(f"find: above must be a number, got {above!r}.")
     signed = _signed(trace, units)
     wanted = signed.shape[1] if at_least is None else at_least
-    if not isinstance(wanted, int) or not 1 <= wanted <= signed.shape[1]:
+    if not _is_whole(wanted) or not 1 <= wanted <= signed.shape[1]:
         raise RnnlabError(
             f"find: at_least must be between 1 and the number of units ({signed.shape[1]}), "
             f"not {at_least!r}."
         )
+    if not _is_whole(min_steps):
+        raise RnnlabError(f"find: min_steps must be a whole number, got {min_steps!r}.")
     active = (signed > above).sum(axis=1) >= wanted
     edges = np.flatnonzero(np.diff(np.concatenate([[False], active, [False]])))
     return [
@@ -116,7 +118,9 @@ def match(
     The similarity of two stretches P, Q of L steps is 2 ⟨P, Q⟩ / (⟨P, P⟩ + ⟨Q, Q⟩), summed over
     steps and units: 1 if they are the same, 0 if unrelated, −1 if opposite; another scale lowers
     it. ⟨P, Q⟩ for all places is one correlation by FFT in blocks, ⟨Q, Q⟩ a running sum, so time is
-    linear in the recording. Places do not overlap each other, nor the span itself.
+    linear in the recording. Places do not overlap each other, nor the span itself, also where it is
+    found again in a recording that shares its past. Stretches with a number that is not finite are
+    left out; of complex numbers both parts count.
 
     Args:
         trace: the recording with the span.
@@ -136,15 +140,22 @@ def match(
         raise RnnlabError(f"match: the span is empty ({start} to {stop}).")
     if units is None:
         names = list(names or trace.states or trace.names)
-        columns: Any = lambda t: np.concatenate([_rows(t, name) for name in names], axis=1)  # noqa: E731
+        columns: Any = lambda t: np.concatenate([_parts(t, name) for name in names], axis=1)  # noqa: E731
     else:
         chosen = _listed(units)
         columns = lambda t: _signed(t, chosen)  # noqa: E731
     pattern = columns(trace)[start:stop]
+    if not np.isfinite(pattern).all():
+        raise RnnlabError("match: the span holds numbers that are not finite.")
+    if not _is_whole(top):
+        raise RnnlabError(f"match: top must be a whole number, got {top!r}.")
     length = stop - start
     scored: list[tuple[float, int, int]] = []
     searched = trace if recordings is None else recordings
-    for number, where in enumerate([searched] if isinstance(searched, Trace) else searched):
+    places: Any = [searched] if isinstance(searched, Trace) else searched
+    if not isinstance(places, Sequence) or not all(isinstance(t, Trace) for t in places):
+        raise RnnlabError(f"match: recordings are Traces, one or several; got {recordings!r}.")
+    for number, where in enumerate(places):
         rows = columns(where)
         if rows.shape[1] != pattern.shape[1]:
             raise RnnlabError(
@@ -152,7 +163,7 @@ def match(
                 f"the pattern has {pattern.shape[1]}."
             )
         scores = _similarity(rows, pattern)
-        if where is trace:
+        if _same_past(trace, where, stop):
             scores[max(0, start - length + 1) : stop] = -np.inf
         scored += _peaks(scores, length, top, number)
     scored.sort(key=lambda found: (-found[0], found[1], found[2]))
@@ -165,6 +176,8 @@ def _similarity(rows: np.ndarray, pattern: np.ndarray) -> np.ndarray:
     count = len(rows) - length + 1
     if count <= 0:
         return np.empty(0)
+    broken = np.logical_not(np.isfinite(rows).all(axis=1))
+    rows = np.where(broken[:, None], 0.0, rows)
     dot = np.zeros(count)
     size = 1 << int(np.ceil(np.log2(4 * length)))
     spectrum = np.conj(np.fft.rfft(pattern, size, axis=0))
@@ -176,7 +189,10 @@ def _similarity(rows: np.ndarray, pattern: np.ndarray) -> np.ndarray:
     squares = np.concatenate([[0.0], np.cumsum((rows**2).sum(axis=1))])
     own = squares[length:] - squares[:-length]
     total = (pattern**2).sum() + own
-    return np.divide(2 * dot, total, out=np.zeros(count), where=total > 0)
+    scores = np.divide(2 * dot, total, out=np.zeros(count), where=total > 0)
+    inside = np.concatenate([[0], np.cumsum(broken)])
+    scores[inside[length:] > inside[:-length]] = -np.inf
+    return scores
 
 
 def _peaks(scores: np.ndarray, length: int, top: int, number: int) -> list[tuple[float, int, int]]:
@@ -190,6 +206,20 @@ def _peaks(scores: np.ndarray, length: int, top: int, number: int) -> list[tuple
         found.append((float(min(scores[at], 1.0)), number, at))
         scores[max(0, at - length + 1) : at + length] = -np.inf
     return found
+
+
+def _same_past(one: Trace, two: Trace, stop: int) -> bool:
+    """Whether two recordings are the same up to a step: then so is a span before it."""
+    return one is two or (
+        one.names == two.names
+        and len(two) >= stop
+        and all(_equal(one.initial[name], two.initial.get(name)) for name in one.initial)
+        and all(_equal(one[name][:stop], two[name][:stop]) for name in one.names)
+    )
+
+
+def _equal(a: np.ndarray, b: np.ndarray | None) -> bool:
+    return b is not None and a.shape == b.shape and np.array_equal(a, b)
 
 
 def _listed(units: Any) -> list[Unit]:
@@ -229,12 +259,21 @@ def _signed(trace: Trace, units: Any) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
-def _rows(trace: Trace, name: str) -> np.ndarray:
+def _parts(trace: Trace, name: str) -> np.ndarray:
+    """The units of an array, of a batch those of its first row; real and imaginary parts apart."""
     rows = trace[name]
     rows = rows[:, None] if rows.ndim == 1 else rows
     while rows.ndim > 2:
         rows = rows[:, 0]
+    if rows.dtype.kind == "c":
+        rows = np.concatenate([rows.real, rows.imag], axis=1)
     return rows.astype(np.float64)
+
+
+def _rows(trace: Trace, name: str) -> np.ndarray:
+    if trace[name].dtype.kind == "c":
+        raise RnnlabError(f"find: {name} is complex; there is no above and below.")
+    return _parts(trace, name)
 
 
 def _bounds(span: Any, steps: int) -> tuple[int, int]:

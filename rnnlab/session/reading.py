@@ -227,7 +227,7 @@ class Reading(Editing):
                 initial=initial,
                 labels=[label or "" for label in labels] if any(labels) else None,
                 outputs=self._tokens(arrays.get("y")),
-                weights=line.all_weights(),
+                weights=line.weight_marks(),
                 edits=[edit.describe() for edit in line.all_edits()],
             )
 

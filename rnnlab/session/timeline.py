@@ -291,19 +291,11 @@ class Branch:
                 self.weights.append((len(self), weights))
             self.marked = weights
 
-    def all_weights(self) -> dict[str, str] | None:
-        """The fingerprint of the weights that made these steps; what changed on the way is said."""
-        marks = [
+    def weight_marks(self) -> list[tuple[int, dict[str, str]]]:
+        """The fingerprints of the weights along the line, each with the step t that it follows."""
+        return [
             mark
             for branch, stop in reversed(list(self.lineage()))
             for mark in branch.weights
             if mark[0] < stop
         ]
-        if not marks:
-            return None
-        merged = dict(marks[0][1])
-        for t, weights in marks[1:]:
-            for name in merged:
-                if weights.get(name) != merged[name] and "changed" not in merged[name]:
-                    merged[name] = f"changed before step {t + 1}"
-        return merged

@@ -106,6 +106,45 @@ class TestCompare:
         with pytest.raises(rl.RnnlabError, match=r"^compare: give branches of a session"):
             compare(session, "main", 3)
 
+    def test_a_layer_may_be_called_x(self):
+        rows = np.arange(6.0).reshape(3, 2)
+        a = Trace({"x": rows, "xrnn.h": rows}, initial={"xrnn.h": np.zeros(2)})
+        b = Trace({"x": rows, "xrnn.h": rows + 1}, initial={"xrnn.h": np.zeros(2)})
+        assert list(compare(a, b).distance) == ["xrnn.h"]
+
+    def test_what_is_not_a_number_is_said(self):
+        a = Trace({"h": np.array([[0.0, 0], [1, 0], [0, 0], [0, 0]])})
+        b = Trace({"h": np.array([[0.0, 0], [0, 0], [0, np.nan], [0, 0]])})
+        found = compare(a, b)
+        assert repr(found).endswith(
+            "h: at most 0.707, at step 2; units 0 (100%), 1 (0%); until step 4; "
+            "not a number at 1 steps"
+        )
+        assert found.dies_out("h") == 3
+        assert found.begins("h") == 1
+        nothing = compare(b[2:3], b[2:3])
+        assert repr(nothing).endswith("h: not a number at any step")
+        assert nothing.dies_out("h") is None
+
+    def test_an_array_that_was_not_compared(self):
+        found = compare(Trace({"h": np.zeros((2, 1))}), Trace({"h": np.ones((2, 1))}))
+        for ask in (found.carriers, found.begins, found.dies_out):
+            with pytest.raises(rl.RnnlabError, match=r"^compare: no 'zz' was compared, but h\.$"):
+                ask("zz")
+
+    def test_long_texts_that_differ_in_a_word_take_no_time(self):
+        """A million pairs of characters would be looked at otherwise: minutes."""
+        text = list("the river bank was steep. " * 2000)
+        other = text[:20_000] + list("very ") + text[20_000:]
+        rows = np.zeros((len(other), 1))
+        found = compare(
+            Trace({"h": rows[: len(text)]}, labels=text),
+            Trace({"h": rows}, labels=other),
+            align="label",
+        )
+        assert len(found.steps) == len(text)
+        assert all(text[i - 1] == other[j - 1] for i, j in found.steps)
+
 
 class TestFind:
     def test_against_a_loop(self):
@@ -199,6 +238,43 @@ class TestMatch:
         ):
             match(trace_of(np.zeros((5, 1))), span)
 
+    def test_the_span_itself_is_no_other_place(self):
+        """Neither in another copy of the recording nor in a branch that shares its past."""
+        session = Session(rl.RNN(1, 4))
+        session.run(torch.randn(30, 1, generator=torch.Generator().manual_seed(0)))
+        session.rewind(20)
+        session.run(torch.randn(10, 1, generator=torch.Generator().manual_seed(1)))
+        main, other = session.trace("main"), session.trace()
+        found = match(main, slice(5, 10), [session.trace("main"), other])
+        assert found
+        assert all(place.stop <= 5 or place.start >= 10 for place in found)
+        later = match(main, slice(22, 27), [other], top=30)
+        assert any(22 <= place.start < 27 for place in later), "there it is another place"
+
+    def test_numbers_that_are_not_finite_are_left_out(self):
+        h = np.array([0, 1, 2, 1, 0, np.nan, 0, 1, 2, 1, 0, 0.0])[:, None]
+        trace = Trace({"h": h}, initial={"h": [0.0]})
+        (best, *others) = match(trace, slice(1, 4))
+        assert (best.start, best.stop) == (7, 10)
+        assert best.similarity == pytest.approx(1)
+        assert all(place.start > 5 or place.stop <= 5 for place in others)
+        with pytest.raises(rl.RnnlabError, match=r"^match: the span holds numbers that are not"):
+            match(trace, slice(4, 7))
+
+    def test_complex_states(self):
+        h = np.array([0, 1j, 2, 0, 0, -1j, 2, 0, 1j, 2, 0])[:, None]
+        trace = Trace({"h": h}, initial={"h": [0j]})
+        best = match(trace, slice(1, 3), top=1)[0]
+        assert best.start == 8, "where the imaginary part is the same, too"
+        with pytest.raises(rl.RnnlabError, match=r"^find: h is complex"):
+            find(trace, {"h": [0]})
+
+    @pytest.mark.parametrize("wrong", [{"recordings": 5}, {"recordings": ["h"]}, {"top": 1.5}])
+    def test_what_is_no_recording(self, wrong):
+        trace = Trace({"h": np.zeros((5, 1))})
+        with pytest.raises(rl.RnnlabError, match=r"^match: (recordings are Traces|top must be)"):
+            match(trace, slice(0, 2), **wrong)
+
     def test_an_empty_span(self):
         with pytest.raises(rl.RnnlabError, match=r"^match: the span is empty \(2 to 2\)\.$"):
             match(trace_of(np.zeros((5, 1))), (2, 2))
@@ -264,6 +340,40 @@ class TestBacktrack:
         assert session.backtrack(differ("main", 1e9)) is None
         session.rewind(3)
         assert session.backtrack(differ("main", 0.0)) is None
+
+    def test_before_the_first_step(self):
+        session = Session(rl.Recur(lambda h, x: (h + x, h), 0.0))
+        session.run([1, 2])
+        session.rewind(0)
+        assert session.backtrack(crossed("h", 0, 0.5)) is None
+        assert session.backtrack(lambda trace, t: True) is None
+
+    def test_runs_of_other_batches_do_not_differ_by_chance(self):
+        session = Session(rl.RNN(2, 3))
+        session.run(torch.zeros(3, 3, 2))
+        session.reset()
+        session.run(torch.zeros(3, 2))
+        with pytest.raises(rl.RnnlabError, match=r"^differ: h is \(3,\) a step here and \(3, 3\)"):
+            session.backtrack(differ("main", 0.1))
+
+    def test_a_function_that_fails(self):
+        with pytest.raises(
+            rl.RnnlabError, match=r"backtrack failed at step \d with ZeroDivisionError"
+        ):
+            self.session().backtrack(lambda trace, t: 1 / 0)
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda: crossed("h", 0, "a"),
+            lambda: crossed("h", 1.5, 0),
+            lambda: crossed(3, 0, 0.0),
+            lambda: differ("main", None),
+        ],
+    )
+    def test_what_is_no_threshold(self, make):
+        with pytest.raises(rl.RnnlabError, match=r"^(crossed|differ): (the|a) .* must"):
+            make()
 
     def test_titles(self):
         assert repr(crossed("h", 1, 0.5)) == "h[1] crossed 0.5"
