@@ -197,6 +197,22 @@ class Engine(Watched):
             at += 1
         return ys
 
+    def _feed_nothing(self, xs: Tensor) -> Any:
+        """What comes of a sequence `(0, …)`: as many outputs, of the shape that they would have."""
+        self._refuse_if_busy()
+        branch, t = self._branch, self._t
+        self._stepper.install(self._states)
+        self._working = True
+        try:
+            ys = self._stepper.nothing(xs)
+        except BaseException as error:
+            self._restore(error)
+            raise
+        finally:
+            self._working = False
+        self._enter(branch, t)
+        return ys
+
     def _refeed(self, line: Branch, start: int, stop: int) -> None:
         """Feed the inputs of the steps start + 1 … stop of a line, in the way they were fed."""
         labels = line.all_labels()

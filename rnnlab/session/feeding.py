@@ -56,8 +56,9 @@ class Feeding(Reading):
     def run(self, xs: Iterable[Any], *, progress: bool | None = None) -> Any:
         """Feed a sequence; returns the outputs, one tensor `(T, …)` for a tensor, else a list.
 
-        A tensor, and a list of inputs alike, goes through the model's whole-sequence evaluation
-        where it has one; what is recorded agrees with stepping to rounding. If one element is
+        A tensor, and a list of inputs alike (vectors or tokens), goes through the model's
+        whole-sequence evaluation where it has one; what is recorded agrees with stepping to
+        rounding. An empty sequence gives an empty result. If one element is
         refused, the session stands where it stood before the first.
 
         Args:
@@ -68,7 +69,9 @@ class Feeding(Reading):
             whole = isinstance(xs, (Tensor, np.ndarray))
             fed, labels = self._sequence(xs)
             if not len(fed):
-                return []
+                if isinstance(fed, Tensor):
+                    return self._feed_nothing(fed)
+                return torch.empty(0) if whole else []
             t = self._t
             with _Bar(len(fed), progress) as tick, self._doing(None, run=True):
                 ys = self._feed(fed, labels, tick)
@@ -137,7 +140,7 @@ def _label(inputs: tuple[Any, ...]) -> str | None:
 def _stacked(steps: list[tuple[Any, ...]]) -> Any:
     """One tensor if all steps have one tensor and these are alike; else the list."""
     first = steps[0][0] if steps and len(steps[0]) == 1 else None
-    if not isinstance(first, Tensor) or not first.dim():
+    if not isinstance(first, Tensor):
         return steps
     kind = (first.shape, first.dtype, first.device)
     if any(not isinstance(x, Tensor) or (x.shape, x.dtype, x.device) != kind for x, *_ in steps):

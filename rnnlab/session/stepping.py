@@ -29,6 +29,7 @@ from rnnlab.session.layout import (
     surely_finite,
 )
 from rnnlab.session.timeline import Branch
+from rnnlab.unroll import unroll
 
 _version = attrgetter("_version")
 
@@ -203,6 +204,8 @@ class Stepper:
     def _as_input(self, x: Any) -> Any:
         if isinstance(x, Tensor):
             return x.detach()
+        if isinstance(x, np.number):  # a number like Python's, which some of them are
+            x = x.item()
         tokens = isinstance(self.model, nn.Sequential) and isinstance(self.model[0], nn.Embedding)
         if isinstance(x, (int, float)) and not isinstance(x, bool) and not tokens:
             return x
@@ -313,6 +316,11 @@ class Stepper:
                 self._check_finite(layout, rows)
             last = layout.states_of([row[-1] for row in rows])
         return ys, layout, rows, last
+
+    def nothing(self, xs: Tensor) -> Any:
+        """The outputs `(0, …)` for a sequence without a step."""
+        with torch.no_grad():
+            return unroll(self.model, xs)
 
     def _leaves(self) -> list[Any]:
         """The parts of the running states."""

@@ -1,0 +1,99 @@
+"""Sequences of tokens and numbers: fed at once where that is possible, and replayed to the bit."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+import rnnlab as rl
+from rnnlab.session import Session, Vocabulary, replay
+from tests.helpers import randomise
+from tests.session.helpers import accumulator, bits, contents, inputs, make
+
+V = Vocabulary("abcdefg")
+TEXT = list("abacadaebfcgdefgabca")
+NUMBERS = [V.index(token) for token in TEXT]
+
+
+def speller(hidden=33):
+    """Tokens in, a number for each token out."""
+    return randomise(
+        rl.Chain(torch.nn.Embedding(7, 16), rl.LSTM(16, hidden), rl.Dense(hidden, 7))
+    ).float()
+
+
+def counter():
+    """Tokens of torch's own: tensors without a dimension."""
+    return randomise(rl.Chain(torch.nn.Embedding(7, 16), rl.GRU(16, 33))).float()
+
+
+FED = {
+    "vocabulary": (speller, V.encode, lambda: TEXT),
+    "whole numbers": (counter, None, lambda: NUMBERS),
+    "numpy's": (counter, None, lambda: np.array(NUMBERS)),
+    "tensors": (counter, None, lambda: list(torch.tensor(NUMBERS).unbind())),
+    "a tensor": (counter, None, lambda: torch.tensor(NUMBERS)),
+    "a generator": (counter, None, lambda: (n for n in NUMBERS)),
+    "numbers": (accumulator, None, lambda: [0.5, 2, -1.25] * 5),
+    "a line": (accumulator, None, lambda: np.linspace(-1, 1, 9)),
+    "scalars": (lambda: rl.Recur(lambda h, x: (h + x, h), torch.zeros(())), None,
+                lambda: [torch.tensor(0.1 * n) for n in range(9)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", FED)
+def test_the_log_replayed_is_the_same_bit_for_bit(way):
+    make_model, encode, given = FED[way]
+    model = make_model()
+    s = Session(model, encode)
+    s.run(given())
+    for x in list(given())[:3]:
+        s.step(x)
+    s.rewind(2)
+    s.run(list(given())[4:8])
+    s.refeed("main", 3)
+    again = replay(copy.deepcopy(model), s.log, encode)
+    assert contents(again) == contents(s)
+    assert again.log == s.log
+
+
+@pytest.mark.parametrize("way", ["vocabulary", "whole numbers", "numpy's", "tensors"])
+def test_tokens_are_fed_at_once(way):
+    """A list of them goes the way of one tensor of the same numbers."""
+    make_model, encode, given = FED[way]
+    s, at_once = Session(make_model(), encode), Session(make_model())
+    ys = s.run(given())
+    want = at_once.run(torch.tensor(NUMBERS))
+    assert [bits(y) for y in ys] == [bits(y) for y in want]
+    assert s._branch.runs == at_once._branch.runs == [(0, len(TEXT))]
+    assert s.trace()["1.h"].tobytes() == at_once.trace()["1.h"].tobytes()
+
+
+def test_a_number_of_numpys_is_a_number():
+    s = Session(rl.Recur(lambda h, x: (h + x, h), 0.0))
+    assert s.run(np.arange(3.0)) == [0.0, 0.0, 1.0]
+    s.step(np.float64(1))
+    s.step(np.float32(0.5))
+    s.step(np.int64(2))
+    s.step(1.0)
+    assert [type(s.fed(t)[0]) for t in range(1, 8)] == [float] * 5 + [int, float]
+    assert s.output() == 6.5
+
+
+@pytest.mark.parametrize("name", ["lstm", "chain", "adapted"])
+def test_an_empty_sequence_gives_an_empty_result(name):
+    s = Session(make(name))
+    xs = torch.stack(inputs(3, model=s.model))
+    for steps in (0, 2):
+        s.run(xs[:steps])
+        before, log = contents(s), list(s.log)
+        ys = s.run(xs[:0])
+        assert isinstance(ys, torch.Tensor)
+        assert (len(ys), ys.dtype) == (0, xs.dtype)
+        assert s.run([]) == []
+        assert s.run(xs[:0].numpy()).shape == ys.shape
+        assert (contents(s), list(s.log)) == (before, log)
+    assert Session(make("chain")).run(torch.zeros(0, 5, 3)).shape == (0, 5, 2)
+    with pytest.raises(rl.RnnlabError, match="x has 7 features, expected 3"):
+        Session(make("lstm")).run(torch.zeros(0, 7))
