@@ -118,9 +118,10 @@ class Feeding(Reading):
                 branch = branch.parent
             layout = line.layout
             found = {
-                name: layout.take(name, branch.columns[slot.column].row(t - branch.fork - 1))
-                for name, slot in layout.slots.items()
-                if name == "y" or name.startswith("y.")
+                name: layout.take(
+                    name, branch.columns[layout.slots[name].column].row(t - branch.fork - 1)
+                )
+                for name in layout.output_names
             }
             y = found.get("y", found)
         if self.decode is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,6 +85,7 @@ class Layout:
     ) -> None:
         for name, leaf in zip(names, leaves, strict=True):
             check_recordable(leaf, name)
+        _refuse_twice(names)
         self.names = tuple(names)
         self.states = states
         self.inputs = inputs
@@ -221,6 +223,10 @@ class Layout:
     def input_names(self) -> tuple[str, ...]:
         return self.names[: self.inputs]
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        return self.names[self.inputs + sum(len(_names(state)) for state in self.states) :]
+
 
 class Blanks:
     """Memory for the rows being gathered: what one is packed into need not be asked for.
@@ -258,6 +264,17 @@ class Blanks:
         torch.cat(leaves, -1, out=row)
         high = content()[self.highest]
         return None if 127 in high or 255 in high else row
+
+
+def _refuse_twice(names: Sequence[str]) -> None:
+    """Raise if two arrays have one name: the one would be recorded over the other."""
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise RnnlabError(
+                f"Session: two arrays of a step are both named {name!r}. x and y stand for what "
+                "the model is given and gives: rename its layer, or the part of its output, that "
+                "makes the second."
+            )
 
 
 def _own(value: Any) -> Any:

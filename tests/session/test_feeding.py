@@ -97,3 +97,37 @@ def test_an_empty_sequence_gives_an_empty_result(name):
     assert Session(make("chain")).run(torch.zeros(0, 5, 3)).shape == (0, 5, 2)
     with pytest.raises(rl.RnnlabError, match="x has 7 features, expected 3"):
         Session(make("lstm")).run(torch.zeros(0, 7))
+
+
+class Named(torch.nn.Module):
+    """A model with a layer called y, as its outputs are."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.outputs, self.y = outputs, rl.RNN(3, 4)
+
+    def forward(self, x):
+        return self.outputs(self.y(x))
+
+
+def test_two_arrays_of_one_name_are_refused():
+    """Going back would put an output in the place of the state."""
+    x = torch.ones(3)
+    s = Session(Named(lambda h: {"h": 2 * h}))
+    for feed in (lambda: s.step(x), lambda: s.run(torch.ones(2, 3)), lambda: s.run([x, x])):
+        with pytest.raises(rl.RnnlabError, match=r"two arrays .* named 'y\.h'\. .* rename"):
+            feed()
+        assert (s.t, s.recorded()) == (0, {})
+
+
+def test_a_layer_called_y_is_no_output():
+    s = Session(Named(lambda h: (2 * h, h.sum())))
+    x = torch.ones(3)
+    y, total = s.step(x)
+    assert s.output().keys() == {"y.0", "y.1"}
+    assert bits(s.output()["y.0"]) == bits(y)
+    assert bits(s.output()["y.1"]) == bits(total)
+    kept = s.states()["y.h"]
+    s.back()
+    s.forward()
+    assert bits(s.states()["y.h"]) == bits(kept) == bits(y / 2)
