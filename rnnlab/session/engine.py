@@ -51,7 +51,6 @@ class Engine(Watched):
 
     def _stand(self, branch: Branch, t: int, states: list[Any]) -> None:
         self._lane = None
-        self._stepper.refresh()
         self._branch, self._t, self._states = branch, t, states
         self._stepper.install(states)
 
@@ -240,6 +239,7 @@ class Engine(Watched):
         """Carry out one command: logged if it succeeds, without a trace if it fails."""
         self._refuse_if_busy()
         self._lane = None
+        self._stepper.watch.look()
         before = (self._branch, self._t)
         entry = self._change = Entry(command, before, before, run, edits=len(self._edits))
         try:

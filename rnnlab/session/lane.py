@@ -44,7 +44,7 @@ def open_lane(engine: Engine, entry: Entry) -> Lane | None:
     layout = branch.layout
     if layout is None or branch.holds or not layout.simple:
         return None
-    if stepper.encode is not None or stepper.allow_nonfinite or not stepper.counted:
+    if stepper.encode is not None or stepper.allow_nonfinite or not stepper.watch.counted:
         return None
     column = branch.columns[0]
     if column.blanks is None:
@@ -67,7 +67,8 @@ def _cell_lane(engine: Engine, entry: Entry, recur: Recur, column: Column) -> La
     branch, stepper = engine._branch, engine._stepper
     slots = recur.__dict__
     fast, state = slots["_fast"], engine._states[0]
-    step, weights = fast.step, stepper.marks()
+    step, weights = fast.step, stepper.watch.marks()
+    way = fast.free[-1] if fast.free else None  # it is another when a weight is another
     rows, pending = column.blanks.rows, column.pending
     vectors, full, highest = rows[0][0].dim() == 1, PENDING - 1, column.blanks.highest
 
@@ -90,7 +91,7 @@ def _cell_lane(engine: Engine, entry: Entry, recur: Recur, column: Column) -> La
             if _address(x) % ALIGNED or not _in_one_piece(x):
                 x = _own(x)
             done = step(slots, state, (x,))
-            if done is None:
+            if done is None or fast.free[-1] is not way:
                 return SLOW
             after, y = done
             place = len(pending)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from rnnlab.cells.base import Cell, describe
 from rnnlab.cells.held import Hold
 from rnnlab.errors import RnnlabError
-from rnnlab.fingerprint import fingerprint, weights
+from rnnlab.fingerprint import Watch
 from rnnlab.nested import State, map_leaves, named_leaves
 from rnnlab.recur import AT_INIT, Recur, recurs
 from rnnlab.session.columns import check_recordable
@@ -30,14 +29,6 @@ from rnnlab.session.layout import (
 )
 from rnnlab.session.timeline import Branch
 from rnnlab.unroll import unroll
-
-_version = attrgetter("_version")
-
-
-def _no_version(_: Tensor) -> int:
-    """Of a tensor made in inference mode, torch counts no changes."""
-    return 0
-
 
 Holds = Sequence[tuple[Recur, Mapping[str, Hold]]]
 
@@ -67,20 +58,29 @@ class Stepper:
         self.encode = encode
         self.allow_nonfinite = allow_nonfinite
         self.slots = [recur.__dict__ for _, recur in self.recurs]
-        self._versions: list[int] | None = None
-        self._places: list[int] = []
-        self._fingerprint: dict[str, str] = {}
-        self.refresh()
+        self.watch = Watch(model)
+        self._known = self.watch.parts
 
-    def refresh(self) -> None:
-        """Look up the weights again: they may have been replaced or moved."""
-        self._weights = list(weights(self.model).values())
-        self.counted = not any(weight.is_inference() for weight in self._weights)
-        self._version = _version if self.counted else _no_version
-        places = [weight.data_ptr() for weight in self._weights]
-        if places != self._places:
-            self._places = places
-            self._versions = None
+    @property
+    def _weights(self) -> list[Tensor]:
+        self.watch.refresh()
+        return self.watch.weights
+
+    def refuse_replaced(self) -> None:
+        """Raise if the model has other Recurs than those whose states are recorded."""
+        self.watch.refresh()
+        if self.watch.parts is self._known:
+            return
+        now, before = dict(recurs(self.model)), dict(self.recurs)
+        for path in [*now, *before]:
+            if now.get(path) is not before.get(path):
+                what = "gone" if path not in now else "new" if path not in before else "another"
+                raise RnnlabError(
+                    f"Session: the model's layer {path!r} is {what} since the session was made, "
+                    "which records the states of the layers that it found then. Make a new "
+                    "Session(model), or put back what was there."
+                )
+        self._known = self.watch.parts
 
     # states
 
@@ -107,6 +107,7 @@ class Stepper:
         A Recur may take a step like its last one by a shorter way, which rounds differently; a
         session takes it always, also from where it has just gone.
         """
+        self.refuse_replaced()
         for number, slots in enumerate(self.slots):
             state = states[number]
             if slots["_state"] is not state or slots["_fast"].state is not state:
@@ -176,16 +177,14 @@ class Stepper:
         ]
 
     def weights_now(self) -> dict[str, str]:
-        """The fingerprint of the weights; taken anew when torch has changed one of them."""
-        now = list(map(self._version, self._weights))
-        if now != self._versions:
-            self._fingerprint = fingerprint(self.model)
-            self._versions = now
-        return self._fingerprint
+        """The fingerprint of the weights; taken anew when one of them is noticed to have changed.
 
-    def marks(self) -> list[tuple[Tensor, int]]:
-        """Every weight with the version that `weights_now` saw last."""
-        return list(zip(self._weights, self._versions or (), strict=True))
+        See `Watch` for what is noticed at every step, and what at the beginning of a command.
+        """
+        weights = self.watch.now()
+        if self.watch.parts is not self._known:
+            self.refuse_replaced()
+        return weights
 
     # inputs
 
@@ -289,6 +288,7 @@ class Stepper:
         """
         from rnnlab.derive import run_states
 
+        self.refuse_replaced()
         with torch.no_grad():
             if layout is None and any(not isinstance(leaf, Tensor) for leaf in self._leaves()):
                 return None
