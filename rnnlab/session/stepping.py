@@ -198,6 +198,10 @@ class Stepper:
             except Exception as error:
                 raise refused("encode", error) from error
             inputs = made if isinstance(made, tuple) else (made,)
+        return self.as_inputs(inputs)
+
+    def as_inputs(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """What the model is fed for what is encoded already."""
         return tuple([x.detach() if type(x) is Tensor else self._as_input(x) for x in inputs])
 
     def _as_input(self, x: Any) -> Any:
