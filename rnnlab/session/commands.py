@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from rnnlab.cells.base import describe
+from rnnlab.errors import RnnlabError
+
 Value = Any
 """A number, or nested tuples of numbers."""
 
@@ -151,6 +154,39 @@ class Edit:
         steps = getattr(command, "steps", 0)
         held = "" if steps == 0 else " held" if steps is None else f" for {steps}"
         return f"{command.name}{units}{value}{held}"
+
+
+def check(command: Step | Run) -> None:
+    """Refuse a command whose inputs and labels are not what its kind has."""
+    run, inputs = isinstance(command, Run), command.inputs
+    labels: Any = command.labels if isinstance(command, Run) else (command.label,)
+    good = isinstance(inputs, tuple) and len(inputs) > 0
+    good = good and (not run or all(map(_is_column, inputs)))
+    if not good or not isinstance(labels, (tuple, list, type(None))):
+        each = "a tensor (T, …), or a tuple," if run else "a value"
+        raise RnnlabError(
+            f"Session: a {type(command).__name__} has a tuple with {each} for each input of the "
+            f"model{', and such a tuple of labels, or None' if run else ''}; got {command!r}."
+        )
+    if run:
+        lengths = [len(part) for part in (*inputs, labels) if part is not None]
+        if len({*lengths}) > 1 or not lengths[0]:
+            raise RnnlabError(
+                "Session: the inputs and labels of a Run are of one length, at least 1; got "
+                f"{', '.join(map(str, lengths))}."
+            )
+    for label in labels or ():
+        check_label(label)
+
+
+def _is_column(x: Any) -> bool:
+    return x.dim() > 0 if isinstance(x, Tensor) else isinstance(x, tuple)
+
+
+def check_label(label: Any) -> None:
+    """Refuse a label that is no text."""
+    if label is not None and not isinstance(label, str):
+        raise RnnlabError(f"Session: a label is text, or None; got {describe(label)}.")
 
 
 def same(a: Any, b: Any) -> bool:

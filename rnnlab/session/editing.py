@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from rnnlab.cells.held import Hold, has_equation, put
@@ -17,6 +16,15 @@ from rnnlab.session.commands import Clamp, Edit, Poke, Transplant, plain, same
 from rnnlab.session.engine import Engine, whole
 from rnnlab.session.layout import filled_like, leaves_of
 from rnnlab.session.timeline import Branch
+from rnnlab.session.values import (
+    broadcasts,
+    describe_shape,
+    held_as,
+    is_complex,
+    kind_of,
+    part_of,
+    units_of,
+)
 
 Units = int | slice | Sequence[int] | None
 
@@ -141,9 +149,9 @@ class Editing(Engine):
     def _poke(self, name: str, units: Units, value: Any) -> Poke:
         """The command that a call of `poke` means, checked."""
         now = self._state(name)
-        chosen = _units(name, units, now)
+        chosen = units_of(name, units, now)
         if callable(value):
-            part = _part(now, chosen)
+            part = part_of(now, chosen)
             try:
                 value = value(part)
             except Exception as error:
@@ -158,7 +166,7 @@ class Editing(Engine):
                 f"Session: steps must be a whole number ≥ 1, or None to the end, got {steps!r}."
             )
         like = self._target(name)
-        chosen = _units(name, units, like)
+        chosen = units_of(name, units, like)
         value = self._value(name, like, chosen, value)
         return Clamp(name, chosen, value, None if steps is None else int(steps))
 
@@ -179,33 +187,39 @@ class Editing(Engine):
                     f"Session: {wanted} is {describe_shape(ours)} here and "
                     f"{describe_shape(theirs.get(wanted))} at step {t} of {source!r}."
                 )
-        return Transplant(names, source, int(t))
+        return Transplant(names, line.name, int(t))
 
     def _value(self, name: str, now: Any, units: tuple[int, ...] | None, value: Any) -> Any:
-        """`value` as plain numbers, if it fits the chosen units."""
-        part = _part(now, units)
+        """`value` as plain numbers, if it fits the chosen units and they can hold it."""
+        part = part_of(now, units)
         wanted = tuple(part.shape) if isinstance(part, Tensor) else ()
         several = f", or to {' × '.join(map(str, wanted))}" if wanted else ""
         refused = RnnlabError(
             f"Session: {name} can be set to a number{several}; "
             f"got {type(value).__name__} {value!r}."
         )
+        given = plain(value)
         try:
-            given = torch.as_tensor(plain(value))
-        except (TypeError, ValueError, RuntimeError):
+            told = np.asarray(given)
+        except ValueError:  # rows of unequal length
             raise refused from None
-        if given.is_complex() and not (isinstance(now, Tensor) and now.is_complex()):
+        if told.dtype.kind not in "biufc" or (told.dtype.kind == "c" and not is_complex(now)):
             raise refused
-        if not _broadcasts(tuple(given.shape), wanted):
+        if not broadcasts(told.shape, wanted):
             raise RnnlabError(
-                f"Session: {name} can be set to a number{several}; got shape {tuple(given.shape)}."
+                f"Session: {name} can be set to a number{several}; got shape {told.shape}."
             )
-        if not self._stepper.allow_nonfinite and not bool(torch.isfinite(given).all()):
+        held, kind = held_as(now, given), kind_of(now)
+        if held is None:
             raise RnnlabError(
-                f"Session: {name} would be set to values that are not finite (NaN or infinity). "
-                "Session(model, allow_nonfinite=True) accepts them."
+                f"Session: {name} is {kind} and cannot hold {value!r}. Give numbers of that type."
             )
-        return plain(value)
+        if not self._stepper.allow_nonfinite and not np.isfinite(np.asarray(held)).all():
+            raise RnnlabError(
+                f"Session: {name} would be set to values that are not finite (NaN or infinity) in "
+                f"{kind}. Session(model, allow_nonfinite=True) accepts them."
+            )
+        return given
 
     # switching
 
@@ -314,42 +328,3 @@ def _flat(states: list[State]) -> list[Any]:
 
 def _source(command: Poke | Clamp | Transplant) -> str | None:
     return command.branch if isinstance(command, Transplant) else None
-
-
-def _broadcasts(given: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    """Whether values of one shape fill another."""
-    pairs = zip(given[::-1], wanted[::-1], strict=False)
-    return len(given) <= len(wanted) and all(a in (1, b) for a, b in pairs)
-
-
-def _part(now: Any, units: tuple[int, ...] | None) -> Any:
-    if units is None or not isinstance(now, Tensor):
-        return now
-    return now[..., list(units)]
-
-
-def _units(name: str, units: Any, now: Any) -> tuple[int, ...] | None:
-    """Units as a tuple of whole numbers ≥ 0; None for all."""
-    if units is None:
-        return None
-    size = now.shape[-1] if isinstance(now, Tensor) and now.dim() else 0
-    if isinstance(units, slice):
-        return tuple(range(size))[units]
-    wanted: Any = units.tolist() if isinstance(units, (np.ndarray, Tensor)) else units
-    wanted = list(wanted) if isinstance(wanted, (list, tuple, range, set)) else [wanted]
-    for unit in wanted:
-        if isinstance(unit, bool) or not isinstance(unit, (int, np.integer)):
-            raise RnnlabError(f"Session: a unit is a whole number, got {unit!r}.")
-        if not -size <= unit < size:
-            there = f"units 0 to {size - 1}" if size else "no units: it is a number"
-            raise RnnlabError(f"Session: {name} has {there}; there is no {unit}.")
-    if not wanted:
-        raise RnnlabError(f"Session: no unit of {name} was given.")
-    return tuple(int(unit) % size for unit in wanted)
-
-
-def describe_shape(value: Any) -> str:
-    """A state in words, for an error."""
-    if isinstance(value, Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
-    return "absent" if value is None else "a number"

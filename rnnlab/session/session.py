@@ -289,20 +289,25 @@ class Session(Feeding):
         with self._lock:
             match command:
                 case c.Step(inputs, label):
-                    y = self._step(inputs, label)
+                    c.check(command)
+                    y = self._step(self._stepper.as_inputs(inputs), label)
                     self._tell(self._t - 1)
                     return y
                 case c.Run(inputs, labels):
-                    t = self._t
+                    c.check(command)
+                    t, given = self._t, self._stepper.as_inputs
                     one = len(inputs) == 1 and isinstance(inputs[0], Tensor)
-                    fed = inputs[0] if one else list(zip(*inputs, strict=True))
+                    fed = given(inputs)[0] if one else [given(x) for x in zip(*inputs, strict=True)]
                     with self._doing(None, run=True):
                         ys = self._feed(fed, labels)
                     self._tell(t)
                     return joined(ys, one, one)
-                case c.Poke() | c.Clamp() | c.Transplant():
-                    self._edit(command)
-                    return self._tell()
+                case c.Poke(name, units, value):
+                    return self.poke(name, units, value)
+                case c.Clamp(name, units, value, steps):
+                    return self.clamp(name, units, value, steps)
+                case c.Transplant(names, branch, t):
+                    return self.transplant(names, branch, t)
                 case c.Rewind(t):
                     return self.rewind(t)
                 case c.Checkout(name, t):

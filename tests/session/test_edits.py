@@ -6,9 +6,11 @@ import torch
 
 import rnnlab as rl
 from rnnlab.cells.registry import CELLS
-from rnnlab.session import Session
+from rnnlab.session import Clamp, Poke, Run, Session, Step, Transplant
 from tests.helpers import randomise
 from tests.session.helpers import MODELS, H, I, accumulator, contents, inputs, make, states
+
+LOOSE = {"allow_nonfinite": True}
 
 
 def refused(text: str):
@@ -149,7 +151,10 @@ class TestPoke:
             (("z", 0, 1.0), r"Session: no state 'z'\. There are: h, c\."),
             (("c", 4, 1.0), r"Session: c has units 0 to 3; there is no 4\."),
             (("c", 0.5, 1.0), r"Session: a unit is a whole number, got 0\.5\."),
-            (("c", [], 1.0), r"Session: no unit of c was given\."),
+            (("c", [], 1.0), r"Session: \[\] is no unit of c\. It has units 0 to 3\."),
+            (("c", slice(5, 9), 1.0), r"Session: slice.* is no unit of c\. It has units 0 to 3\."),
+            (("c", slice("a"), 1.0), r"Session: slice\('?.* names no units of c: .*"),
+            (("c", None, [[1.0], [2, 3]]), r"Session: c can be set to a number, or to 4; got .*"),
             (
                 ("c", None, [1.0, 2]),
                 r"Session: c can be set to a number, or to 4; got shape \(2,\)\.",
@@ -167,6 +172,109 @@ class TestPoke:
         with refused(text):
             session.poke(*arguments)
         assert contents(session) == before
+
+
+class TestWhatAStateCanHold:
+    """A value is looked at as the state will hold it: never cut, never silently infinite."""
+
+    def session(self, dtype, **options):
+        session = Session(rl.Recur(lambda h, x: (h + x, h), torch.zeros(2, dtype=dtype)), **options)
+        session.step(torch.ones(2, dtype=dtype))
+        return session
+
+    @pytest.mark.parametrize(
+        ("dtype", "value", "kind"),
+        [
+            (torch.int64, 2.7, "int64"),
+            (torch.int64, [1, 2.5], "int64"),
+            (torch.int64, float("nan"), "int64"),
+            (torch.int64, 1e30, "int64"),
+            (torch.uint8, -1, "uint8"),
+            (torch.uint8, 300, "uint8"),
+            (torch.bool, 2, "bool"),
+        ],
+    )
+    def test_whole_numbers_are_not_cut(self, dtype, value, kind):
+        session = self.session(dtype)
+        before = contents(session)
+        for edit in (session.poke, session.clamp):
+            with refused(rf"Session: h is {kind} and cannot hold .*\. Give numbers of that type\."):
+                edit("h", None, value)
+        assert contents(session) == before
+        session.poke("h", None, 1.0)  # but what is a whole number may be written as any other
+        assert session.states()["h"].tolist() == [1, 1]
+
+    def test_a_state_that_is_a_number(self):
+        counter = Session(rl.Recur(lambda h, x: (h + x, h), 0))
+        counter.step(1)
+        with refused(r"Session: h is int and cannot hold 2\.7\. Give numbers of that type\."):
+            counter.poke("h", None, 2.7)
+        counter.poke("h", None, 2.0)
+        assert counter.step(1) == 2
+        with refused(r"Session: slice.* is no unit of h\. It is a number: give None\."):
+            counter.clamp("h", slice(None), 1)
+        large = Session(accumulator())
+        large.poke("h", None, 1e300)  # beyond float32
+        assert large.states()["h"] == 1e300
+
+    def test_finite_is_asked_of_the_type_of_the_state(self):
+        half = self.session(torch.float16)
+        text = r"Session: h would be set to values that are not finite .* in float16\. .*"
+        with refused(text):
+            half.poke("h", 0, 1e6)
+        with refused(text):
+            half.clamp("h", 0, 1e6)
+        assert half.branches == ("main",)
+        self.session(torch.float16, allow_nonfinite=True).poke("h", 0, 1e6)
+        double = self.session(torch.float64)
+        double.poke("h", 0, 1e300)
+        assert double.states()["h"].tolist() == [1e300, 1]
+
+
+class TestCommandsGivenAsData:
+    """`do` refuses what the method of that command refuses."""
+
+    @pytest.mark.parametrize(
+        ("command", "text"),
+        [
+            (Poke("nope", None, 1.0), r"Session: no state 'nope'\. .*"),
+            (Poke("h", (99,), 1.0), r"Session: h has units 0 to 3; there is no 99\."),
+            (Poke("h", (), 1.0), r"Session: \(\) is no unit of h\. .*"),
+            (Poke("h", None, (1.0, 2.0)), r"Session: h can be set to .* got shape \(2,\)\."),
+            (Poke("h", None, float("nan")), r"Session: h would be set to .* not finite .*"),
+            (Clamp("nope", None, 1.0, None), r"Session: no state 'nope'\. .*"),
+            (Clamp("f", (9,), 1.0, None), r"Session: f has units 0 to 3; there is no 9\."),
+            (Clamp("f", None, 1.0, 0), r"Session: steps must be a whole number ≥ 1.*"),
+            (Transplant(("nope",), "main", 1), r"Session: no state 'nope'\. .*"),
+            (Transplant(("h",), "main", 9), r"Session: branch 'main' has steps 0 to 2.*"),
+            (Run((5,)), r"Session: a Run has a tuple with a tensor \(T, …\), or a tuple, .*"),
+            (Run(()), r"Session: a Run has a tuple with .*"),
+            (Run((torch.tensor(1.0),)), r"Session: a Run has a tuple with .*"),
+            (Run(((),)), r"Session: the inputs and labels of a Run .* at least 1; got 0\."),
+            (Run(((1, 2), (1,))), r"Session: the inputs and labels of a Run .*; got 2, 1\."),
+            (Run((torch.ones(2, I),), ("a",)), r"Session: the inputs and labels .* got 2, 1\."),
+            (Run((torch.ones(1, I),), (5,)), r"Session: a label is text, or None; got int 5\."),
+            (Run((torch.ones(1, I),), 5), r"Session: a Run has .* tuple of labels, or None; .*"),
+            (Step(5), r"Session: a Step has a tuple with a value for each input .*"),  # type: ignore[arg-type]
+            (Step((torch.ones(I),), 5), r"Session: a label is text, or None; got int 5\."),  # type: ignore[arg-type]
+            (Step((object(),)), r"Session: cannot turn .* into an input\..*"),
+        ],
+    )
+    def test_refused(self, command, text):
+        session = Session(make("lstm"))
+        session.run(inputs(2))
+        before, log = contents(session), len(session.log)
+        with refused(text):
+            session.do(command)
+        assert contents(session) == before
+        assert len(session.log) == log
+
+    def test_inputs_are_made_as_in_a_step(self):
+        session, other = Session(make("lstm")), Session(make("lstm"))
+        assert torch.equal(session.do(Step(([1.0, 2.0, 3.0],))), other.step([1.0, 2.0, 3.0]))
+        session.do(Run((([4.0, 5.0, 6.0], [7.0, 8.0, 9.0]),)))
+        other.run([[4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])
+        np.testing.assert_allclose(session.trace()["h"], other.trace()["h"], rtol=1e-6, atol=1e-6)
 
 
 class TestClamp:
