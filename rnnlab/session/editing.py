@@ -294,22 +294,33 @@ class Editing(Engine):
         ]
 
     def _matching(self, branch: Branch, line: Branch, stop: int) -> int:
-        """How many steps of `branch` from here on were fed what `line` was, by these weights."""
+        """How many steps of `branch` from here on were fed what `line` was, by these weights.
+
+        The same is the same to the bit, under the same label: the recording stands for the other.
+        """
         t = self._t
         stop = min(stop, len(branch))
-        if stop <= t or branch.layout is None or line.layout is None:
+        ours, theirs = branch.layout, line.layout
+        if stop <= t or not ours or not theirs or ours.input_names != theirs.input_names:
             return 0
-        weights = self._stepper.weights_now()
-        ours, theirs = branch.input_rows(t, stop), line.input_rows(t, stop)
         count = stop - t
-        for a, b in zip(ours, theirs, strict=True):
+        for a, b in zip(branch.input_rows(t, stop), line.input_rows(t, stop), strict=True):
             if a.dtype != b.dtype or a.shape != b.shape:
                 return 0
-            differ = np.flatnonzero((a != b).reshape(count, -1).any(axis=1))
-            count = min(count, int(differ[0])) if len(differ) else count
-        while count and any(branch.weights_at(at) != weights for at in (t, t + count - 1)):
-            count = 0
-        return count
+            differ = np.flatnonzero((_bytes(a) != _bytes(b)).any(axis=1))
+            count = min([count, *differ[:1].tolist()])
+        labels = zip(branch.labels_of(t, t + count), line.labels_of(t, t + count), strict=True)
+        unlike = (at for at, (a, b) in enumerate(labels) if a != b)
+        weights = self._stepper.weights_now()
+        if branch.weights_at(t) != weights:
+            return 0
+        changes = [
+            at - t
+            for owner, end in branch.lineage()
+            for at, made in owner.weights
+            if t < at < end and made != weights
+        ]
+        return min([count, next(unlike, count), *changes])
 
 
 def _by_name(names: list[State], states: list[State]) -> dict[str, Any]:
@@ -324,6 +335,11 @@ def _flat(states: list[State]) -> list[Any]:
     values: list[Any] = []
     leaves_of(states, values, [])
     return values
+
+
+def _bytes(rows: np.ndarray) -> np.ndarray:
+    """Every row as its bytes: −0 is not 0, and NaN is itself."""
+    return np.ascontiguousarray(rows).reshape(len(rows), -1).view(np.uint8)
 
 
 def _source(command: Poke | Clamp | Transplant) -> str | None:

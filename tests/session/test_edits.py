@@ -574,6 +574,64 @@ class TestSwitch:
             session.switch(1, True)
 
 
+class TestWhatStandsForALine:
+    """A recording is taken for another only if inputs, labels and weights are the same."""
+
+    def test_labels(self):
+        session = Session(make("rnn"))
+        x, *rest = inputs(3)
+        session.step(x)
+        for each, label in zip(rest, "ab", strict=True):
+            session.step(each, label=label)
+        session.rewind(1)
+        session.poke("h", 0, 1.0)
+        for each, label in zip(rest, "ac", strict=True):
+            session.step(each, label=label)
+        session.switch(1, False)
+        assert session.trace().labels == ("", "a", "c")
+        assert session.trace("main").labels == ("", "a", "b")
+        assert session.shared("main", session.branch_name) == 2
+
+    def test_zero_has_a_sign(self):
+        session = Session(rl.Recur(lambda h, x: (h + x, 1 / x), torch.zeros(1)), **LOOSE)
+        session.run([torch.tensor([1.0]), torch.tensor([0.0])])
+        session.rewind(1)
+        session.poke("h", 0, 5.0)
+        session.step(torch.tensor([-0.0]))
+        session.switch(1, False)
+        assert session.trace()["y"][1] == -np.inf
+        assert session.branch_name != "main"
+
+    def test_nan_is_itself(self):
+        session = Session(rl.Recur(lambda h, x: (h + x, x), torch.zeros(1)), **LOOSE)
+        session.run(torch.tensor([[1.0], [torch.nan], [2.0]]))
+        session.rewind(1)
+        session.poke("h", 0, 5.0)
+        session.refeed()
+        session.switch(1, False)
+        assert session.branches == ("main", "main@1 h[0]=5")
+        assert session.branch_name == "main"
+
+    def test_weights_in_between(self):
+        """As they were at both ends of a stretch is not as they were in it."""
+        session = Session(make("rnn"))
+        xs, bias = inputs(6), session.model.cell.bias
+        kept = bias.detach().clone()
+        for t, x in enumerate(xs):
+            with torch.no_grad():
+                bias.copy_(kept + 0.5 if t in (3, 4) else kept)
+            session.step(x)
+        session.rewind(1)
+        session.poke("h", 0, 1.0)
+        session.refeed()
+        session.switch(1, False)
+        assert session.shared("main", session.branch_name) == 3
+        alone = Session(make("rnn"))
+        for x in xs:
+            alone.step(x)
+        np.testing.assert_allclose(session.trace()["h"], alone.trace()["h"], rtol=1e-6, atol=1e-6)
+
+
 class TestRefeed:
     def test_the_same_inputs_again(self):
         session = Session(make("lstm"))
