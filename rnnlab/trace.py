@@ -428,10 +428,10 @@ def _mode(target: Path) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """A value of an edit as it comes back from a file, where there are no tuples."""
+    """A value of an edit; lists, which are all that a file knows, are the tuples they were."""
     if isinstance(value, Mapping):
         return {key: _plain(part) for key, part in value.items()}
-    return [_plain(part) for part in value] if isinstance(value, (list, tuple)) else value
+    return tuple(map(_plain, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _held(edit: Mapping[str, Any]) -> float:
