@@ -84,6 +84,7 @@ class Watch:
     Attributes:
         weights: every parameter and buffer.
         parts: all parameters, buffers and modules; a new list when one of them is another.
+        buffers: for each module that has any, the dictionary in which it keeps its buffers.
         counted: whether torch counts their changes; it does not for those of inference mode.
 
     Example:
@@ -107,6 +108,7 @@ class Watch:
     def _find(self) -> None:
         self._slots = list(_slots(self._model))
         self.parts = [part for slots in self._slots for part in slots.values()]
+        self.buffers = [slots for slots in self._slots[1::3] if slots]
         self.weights = list(weights(self._model).values())
         self.counted = not any(weight.is_inference() for weight in self.weights)
 

@@ -93,6 +93,7 @@ class Engine(Watched):
         """Take one step and record it; on any failure the place is what it was."""
         branch, t, stepper = self._branch, self._t, self._stepper
         self._lane = None
+        put_back = stepper.aside.keep()
         self._working = True
         try:
             with torch.no_grad():
@@ -103,6 +104,7 @@ class Engine(Watched):
             if t < branch.fork + branch.count:
                 branch = self._fork(branch, t, self._unused(f"{branch.root.name}@{t}"))
         except BaseException as error:
+            put_back()
             self._restore(error)
             raise
         finally:
@@ -123,6 +125,7 @@ class Engine(Watched):
         if branch.layout is not None and branch.layout.inputs != 1:
             return None
         stepper.install(self._states)
+        put_back = stepper.aside.keep()
         self._working = True
         try:
             done = stepper.whole(xs, branch.layout)
@@ -130,11 +133,13 @@ class Engine(Watched):
             if done is not None and t < len(branch):
                 branch = self._fork(branch, t, self._unused(f"{branch.root.name}@{t}"))
         except BaseException as error:
+            put_back()
             self._restore(error)
             raise
         finally:
             self._working = False
         if done is None:
+            put_back()
             self._enter(branch, t)
             return None
         ys, layout, rows, last = done
@@ -201,14 +206,17 @@ class Engine(Watched):
         self._refuse_if_busy()
         branch, t = self._branch, self._t
         self._stepper.install(self._states)
+        put_back = self._stepper.aside.keep()
         self._working = True
         try:
             ys = self._stepper.nothing(xs)
         except BaseException as error:
+            put_back()
             self._restore(error)
             raise
         finally:
             self._working = False
+        put_back()
         self._enter(branch, t)
         return ys
 
@@ -240,12 +248,14 @@ class Engine(Watched):
         self._refuse_if_busy()
         self._lane = None
         self._stepper.watch.look()
+        put_back = self._stepper.aside.keep()
         before = (self._branch, self._t)
         entry = self._change = Entry(command, before, before, run, edits=len(self._edits))
         try:
             yield entry
         except BaseException:
             self._change = None
+            put_back()
             self._take_back(entry)
             raise
         self._change = None

@@ -135,8 +135,9 @@ def _model_lane(engine: Engine, entry: Entry, layout: Layout, column: Column) ->
         slots["_fast"].state is state for slots, state in zip(parts, engine._states, strict=True)
     ]
 
-    def left() -> Any:
+    def left(put_back: Callable[[], None]) -> Any:
         """Go back, and let the usual way say what it is."""
+        put_back()
         engine._enter(engine._branch, engine._t)
         return SLOW
 
@@ -146,6 +147,7 @@ def _model_lane(engine: Engine, entry: Entry, layout: Layout, column: Column) ->
         for slots, state, fast in zip(parts, engine._states, primed):  # noqa: B905
             if slots["_state"] is not state or (fast and slots["_fast"].state is not state):
                 return SLOW
+        put_back = stepper.aside.keep()
         engine._working, grad = True, _grad()
         if grad:
             _set_grad(False)
@@ -162,14 +164,15 @@ def _model_lane(engine: Engine, entry: Entry, layout: Layout, column: Column) ->
                     leaves.append(state)
             leaves.append(y)
             if not layout.fits(leaves, None):
-                return left()
+                return left(put_back)
             after = stepper.settle((x,))
             row = blanks.pack(len(pending), leaves)
             if row is None:
-                return left()
+                return left(put_back)
             y = _cat((y,))
             weights = stepper.weights_now()
         except BaseException as error:
+            put_back()
             engine._restore(error)
             raise
         finally:

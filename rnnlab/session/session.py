@@ -24,6 +24,13 @@ class Session(Feeding):
     past forks a branch, an edit begins one, `reset` starts a new run, and nothing recorded is ever
     overwritten. Every command is data: `log` lists them, `undo` and `redo` walk along them.
 
+    What is recorded and put back are the states of the Recurs. Buffers that a model changes (the
+    means of a BatchNorm) and random numbers that it draws (Dropout) in training mode are not: a
+    step taken again, and the log replayed, then give other numbers; `model.eval()` makes them the
+    same. A command that fails leaves these too as they were. Weights that change are noticed by
+    the next step, but for those written through `.data` or numpy: these are by the next command
+    other than a step, in models of up to 16 MiB.
+
     Args:
         model: a Recur, a Chain, any `nn.Module` with Recurs inside, or a cell of the library.
         encode: turns what `step` is given into the model's input; left out, arrays and lists

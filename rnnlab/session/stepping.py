@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from rnnlab.errors import RnnlabError
 from rnnlab.fingerprint import Watch
 from rnnlab.nested import State, map_leaves, named_leaves
 from rnnlab.recur import AT_INIT, Recur, recurs
+from rnnlab.session.aside import Aside
 from rnnlab.session.columns import check_recordable
 from rnnlab.session.commands import bits
 from rnnlab.session.holds import holding
@@ -59,6 +61,7 @@ class Stepper:
         self.allow_nonfinite = allow_nonfinite
         self.slots = [recur.__dict__ for _, recur in self.recurs]
         self.watch = Watch(model)
+        self.aside = Aside(self.watch)
         self._known = self.watch.parts
 
     @property
@@ -235,6 +238,7 @@ class Stepper:
         """Take one step from the installed states: the output, and the rows to record."""
         with torch.no_grad():
             xs = tuple(map(settled, xs))
+            self._check_inputs(xs)
             if holds:
                 with holding(holds):
                     y = self.model(*xs)
@@ -274,11 +278,12 @@ class Stepper:
     def _check_finite(self, layout: Layout, rows: list[Any]) -> None:
         name = layout.not_finite(rows)
         if name is not None:
-            what = "the input has" if name in layout.input_names else f"the step gave {name}"
-            raise RnnlabError(
-                f"Session: {what} values that are not finite (NaN or infinity). Nothing was "
-                "recorded. Session(model, allow_nonfinite=True) accepts them."
-            )
+            raise _not_finite(f"the step gave {name}")
+
+    def _check_inputs(self, xs: tuple[Any, ...]) -> None:
+        """Before the model runs: it may keep what it is given, in a running mean for example."""
+        if not (self.allow_nonfinite or all(map(_finite, xs))):
+            raise _not_finite("the input has")
 
     # many steps
 
@@ -297,6 +302,7 @@ class Stepper:
             if layout is None and any(not isinstance(leaf, Tensor) for leaf in self._leaves()):
                 return None
             xs = settled(xs)
+            self._check_inputs((xs,))
             ys, found = run_states(self.model, xs)
             given = {"x": xs, **found, "y": ys}
             if not isinstance(ys, Tensor):
@@ -315,7 +321,7 @@ class Stepper:
             ):
                 return None
             rows = layout.pack_many(leaves)
-            known = {id(leaf): leaf for leaf in leaves}  # an output is often a state
+            known = {id(leaf): leaf for leaf in leaves if leaf is not xs}
             if not (self.allow_nonfinite or all(map(surely_finite, known.values()))):
                 self._check_finite(layout, rows)
             last = layout.states_of([row[-1] for row in rows])
@@ -359,6 +365,19 @@ def _unlike(leaf: Any, layout: Layout, name: str) -> bool:
 def _named_like(path: str, recur: Recur, state: State) -> State:
     names = iter([name for name, _ in named_leaves(state, top=recur._state_names)])
     return map_leaves(lambda _: f"{path}.{next(names)}" if path else next(names), state)
+
+
+def _finite(x: Any) -> bool:
+    if isinstance(x, Tensor):
+        return surely_finite(x) or bool(torch.isfinite(x).all())
+    return not isinstance(x, (float, complex)) or cmath.isfinite(x)
+
+
+def _not_finite(what: str) -> RnnlabError:
+    return RnnlabError(
+        f"Session: {what} values that are not finite (NaN or infinity). Nothing was recorded. "
+        "Session(model, allow_nonfinite=True) accepts them."
+    )
 
 
 def _kind(value: Tensor) -> str:
