@@ -76,7 +76,7 @@ class Watch:
     What `now` notices, in microseconds: a parameter, buffer or module in the place of another, a
     tensor whose memory lies elsewhere, a change that torch knows of (an optimiser's, `add_`,
     `copy_`). What is written through `.data` or numpy leaves no mark; `look` compares the numbers
-    with a copy, if they are no more than `COMPARED` bytes (about 0.1 ms per MB).
+    with a copy, if they are no more than `COMPARED` bytes (about 0.2 ms per MB).
 
     Args:
         model: a module, or a list, tuple or dict of them.

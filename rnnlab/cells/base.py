@@ -345,15 +345,16 @@ def as_state(parts: Parts) -> State:
     return parts[0] if len(parts) == 1 else parts
 
 
+RESET = "Call reset(model) before starting with another batch size."
+"""What to do about a batch that differs from the state's; who drives the model says it his way."""
+
+
 def batch_changed(owner: str, before: tuple[int, ...], now: tuple[int, ...]) -> RnnlabError:
     """The error for an input whose batch differs from the state's."""
 
     was = f"for a batch of {_sizes(before)}" if before else "unbatched"
     has = f"has a batch of {_sizes(now)}" if now else "is unbatched"
-    return RnnlabError(
-        f"{owner}: the state is {was}, x {has}. "
-        "Call reset(model) before starting with another batch size."
-    )
+    return RnnlabError(f"{owner}: the state is {was}, x {has}. {RESET}")
 
 
 def _sizes(shape: tuple[int, ...]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnnlab.cells.base import RESET
 from rnnlab.errors import RnnlabError
 from rnnlab.recur import AT_INIT
 from rnnlab.session.commands import Command, Edit
@@ -156,6 +157,9 @@ class Engine(Watched):
         if not isinstance(error, Exception):
             return
         self._stepper.refuse_converted(self._branch.root.entry, error)
+        if isinstance(error, RnnlabError) and RESET in str(error):
+            ours = RESET.replace("reset(model)", "the session's reset()")  # the model's is undone
+            raise RnnlabError(str(error).replace(RESET, ours)) from error
         if not isinstance(error, RnnlabError):
             raise refused(short(self._stepper.model), error) from error
 

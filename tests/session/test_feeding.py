@@ -131,3 +131,17 @@ def test_a_layer_called_y_is_no_output():
     s.back()
     s.forward()
     assert bits(s.states()["y.h"]) == bits(kept) == bits(y / 2)
+
+
+@pytest.mark.parametrize("name", ["lstm", "chain"])
+def test_the_remedy_for_another_batch_works(name):
+    s = Session(make(name).float())
+    for steps in range(3):
+        for _ in range(steps):
+            s.step(torch.ones(5, 3))
+        if steps:
+            for feed in (s.step, lambda x: s.run(x[None])):
+                with pytest.raises(rl.RnnlabError, match=r"5, .* Call the session's reset\(\) bef"):
+                    feed(torch.ones(3, 3))
+    s.reset()
+    assert len(s.step(torch.ones(3, 3))) == 3
