@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from rnnlab.analysis.dynamics import Dynamics, Field, Inputs, check_whole, to_numpy
 from rnnlab.analysis.gap import Gaps
 from rnnlab.analysis.plane import Plane, as_plane, grid_states
-from rnnlab.analysis.progress import Progress
+from rnnlab.analysis.progress import Progress, Ticks
 from rnnlab.analysis.result import Result, counted, frame
 from rnnlab.analysis.search import polish
 
@@ -23,6 +24,9 @@ BEYOND = 1e100
 """A state larger than this counts as not finite."""
 MANY = 64
 """More end states than this are a sign of a continuum."""
+SPREAD = 256
+"""So many that differ before they are brought to rounding are one."""
+Beat = Callable[[], object]
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -146,8 +150,9 @@ def basins(
     with d.untouched(inputs):
         where = as_plane(d, plane, inputs, state, extent)
         s = grid_states(d, where, int(grid))
-        period, settled, s = _run(d, inputs, s, int(steps), int(max_period), progress)
-        label, ends, periods = _attractors(d, inputs, s, period)
+        with d.telling(steps, progress) as ticks:
+            period, settled, s = _run(d, inputs, s, int(steps), int(max_period), ticks)
+            label, ends, periods, neutral = _attractors(d, inputs, s, period)
     failed = []
     counts = np.bincount(label[label >= 0], minlength=len(ends))
     order = np.argsort(-counts, kind="stable")
@@ -157,9 +162,11 @@ def basins(
         failed.append(f"{open_} of {len(label)} places had not settled after {steps} steps.")
     if (lost := int((label == LOST).sum())) > 0:
         failed.append(f"The state is not finite for {lost} of {len(label)} places.")
-    if len(ends) > MANY:
+    if len(ends) > MANY or neutral > 1:
+        directions = f", {neutral} of them with a neutral direction" if neutral else ""
         failed.append(
-            f"There are {len(ends)} end states: they probably lie on a continuum; see fixed_points."
+            f"There are {len(ends)} end states{directions}: they probably lie on a continuum; see "
+            "fixed_points."
         )
     a, b = where.grid(int(grid))
     shape = (int(grid), int(grid))
@@ -178,7 +185,7 @@ def basins(
 
 
 def _run(
-    d: Dynamics, inputs: Inputs, s: Tensor, steps: int, max_period: int, progress: Progress
+    d: Dynamics, inputs: Inputs, s: Tensor, steps: int, max_period: int, ticks: Ticks
 ) -> tuple[np.ndarray, np.ndarray, Tensor]:
     """The period of each end state (−1: none found, −2: not finite), when it was seen, and it."""
     field = d.field(inputs)
@@ -188,18 +195,17 @@ def _run(
     settled = np.full(len(s), -1)
     where = np.arange(len(s))
     done = 0
-    with d.telling(steps, progress) as ticks:
-        while done < steps and len(where):
-            block = min(16, steps - done)
-            for _ in range(block):
-                s = field(s)
-            done += block
-            ticks.update(block)
-            finite = to_numpy((s.abs() < BEYOND).all(dim=1))
-            found = np.where(finite, _period(field, residuals, s, max_period), LOST)
-            ends[where] = s
-            period[where], settled[where[found > 0]] = found, done
-            where, s = where[found == UNSETTLED], s[torch.as_tensor(found == UNSETTLED)]
+    while done < steps and len(where):
+        block = min(16, steps - done)
+        for _ in range(block):
+            s = field(s)
+        done += block
+        ticks.update(block)
+        finite = to_numpy((s.abs() < BEYOND).all(dim=1))
+        found = np.where(finite, _period(field, residuals, s, max_period), LOST)
+        ends[where] = s
+        period[where], settled[where[found > 0]] = found, done
+        where, s = where[found == UNSETTLED], s[torch.as_tensor(found == UNSETTLED)]
     return period, settled, ends
 
 
@@ -224,42 +230,53 @@ def _period(field: Any, residuals: list[Field], s: Tensor, most: int) -> np.ndar
 
 def _attractors(
     d: Dynamics, inputs: Inputs, s: Tensor, period: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The number of the attractor of each end state, a state on each, and its period."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """The number of the attractor of each end state, a state on each, and its period.
+
+    Also of how many of these states one direction is neutral, as it is along a continuum.
+    """
     label = np.where(period == LOST, LOST, UNSETTLED)
     ends: list[np.ndarray] = []
     periods: list[int] = []
+    neutral = 0
     field = d.field(inputs)
     for p in sorted(set(period[period > 0].tolist())):
         chosen = np.flatnonzero(period == p)
         rough = s[torch.as_tensor(chosen)]
-        which, alike = _alike(to_numpy(rough))
-        refined = _refined(Gaps(d, inputs, p), rough[torch.as_tensor(which)])
+        which, alike = _alike(to_numpy(rough), d.beat)
+        refined, flat = _refined(Gaps(d, inputs, p), rough[torch.as_tensor(which)])
         orbit = [refined]
         for _ in range(p - 1):
             orbit.append(field(orbit[-1]))
         visited = to_numpy(torch.stack(orbit, dim=1))
-        first = len(ends)
-        orbits: list[np.ndarray] = []
-        number = np.zeros(len(visited), dtype=int)
-        for k, states in enumerate(visited):
-            reach = 1e-5 * (1 + np.linalg.norm(states[0]))
-            known = [
-                j
-                for j, other in enumerate(orbits)
-                if np.linalg.norm(other - states[0], axis=1).min() <= reach
-            ]
-            if not known:
-                known = [len(orbits)]
-                orbits.append(states)
-                ends.append(min(states.tolist()))
-                periods.append(p)
-            number[k] = first + known[0]
-        label[chosen] = number[alike]
-    return label, np.array(ends), np.array(periods)
+        number = _numbered(visited, d.beat)
+        label[chosen] = len(ends) + number[alike]
+        for first in np.unique(number, return_index=True)[1]:
+            ends.append(np.array(min(visited[first].tolist())))
+            periods.append(p)
+            neutral += bool(flat[first])
+    return label, np.array(ends), np.array(periods), neutral
 
 
-def _alike(ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _numbered(visited: np.ndarray, beat: Beat) -> np.ndarray:
+    """The number of the orbit of each end state: one that passes near it, the first seen."""
+    starts = visited[:, 0]
+    number = np.full(len(visited), -1)
+    count = 0
+    for k in range(len(visited)):
+        if number[k] >= 0:
+            continue
+        beat()
+        left = np.flatnonzero(number < 0)
+        reach = 1e-5 * (1 + np.linalg.norm(starts[left], axis=1))
+        apart = np.linalg.norm(starts[left, None] - visited[k], axis=2).min(axis=1)
+        number[left[apart <= reach]] = count
+        number[k] = count
+        count += 1
+    return number
+
+
+def _alike(ends: np.ndarray, beat: Beat) -> tuple[np.ndarray, np.ndarray]:
     """End states that stand for all others near them, and by which of these each is stood for.
 
     Most places end at the same few states, and Newton's method is dear: n evaluations a state.
@@ -267,6 +284,7 @@ def _alike(ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     stand_in = np.full(len(ends), -1)
     chosen: list[int] = []
     while len(left := np.flatnonzero(stand_in < 0)):
+        beat()
         one = left[0]
         reach = 1e-6 * (1 + np.linalg.norm(ends[one]))
         near = np.linalg.norm(ends[left] - ends[one], axis=1) <= reach
@@ -275,12 +293,15 @@ def _alike(ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.array(chosen, dtype=int), stand_in
 
 
-def _refined(gaps: Gaps, rough: Tensor) -> Tensor:
-    """End states brought to rounding, where Newton's method stays close by."""
-    if not len(rough):
-        return rough
+def _refined(gaps: Gaps, rough: Tensor) -> tuple[Tensor, np.ndarray]:
+    """End states brought to rounding, where Newton's method stays close by; which are neutral.
+
+    So many that they must lie on a continuum are left as they are.
+    """
+    if not len(rough) or len(rough) > SPREAD:
+        return rough, np.full(len(rough), True)
     better = polish(gaps.residual, rough.clone(), steps=8)
     if better.lost:
-        return rough
+        return rough, np.full(len(rough), False)
     near = (better.s - rough).norm(dim=1) <= 1e-3 * (1 + rough.norm(dim=1))
-    return torch.where(near.unsqueeze(1), better.s, rough)
+    return torch.where(near.unsqueeze(1), better.s, rough), to_numpy(~better.regular)

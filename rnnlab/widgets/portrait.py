@@ -71,7 +71,7 @@ class Portrait:
         if self._grow(where.place(found["points"])):
             where = self._plane(d, state)
             job.part(*self._flow(model, where, x, state))
-        while shaded:
+        for _ in range(2 if shaded else 0):  # what places run to may lie beyond the window
             grid = PLACES if d.n <= LITTLE else FEWER
             ends = basins(model, where, x=x, state=state, grid=grid, progress=job.tell)
             if self._learn(ends, found):
@@ -84,7 +84,7 @@ class Portrait:
             places = [where.place(found["points"]), *orbits]
             if not self._grow(np.concatenate(places)):
                 break
-            where = self._plane(d, state)  # what places run to lies beyond the window: once more
+            where = self._plane(d, state)
             job.part(*self._flow(model, where, x, state))
 
     def _everywhere(self, job: Job, model: Any, x: Tensor) -> Message:

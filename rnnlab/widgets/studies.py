@@ -154,7 +154,14 @@ def recall(job: Job, subject: Subject, target: Message, method: str) -> None:
         else:  # the places of states are those of the whole model: what is left out has none
             traced = Recur(_shown(cell), torch.as_tensor(subject.state))
             chosen = subject.place(str(target["name"]), int(target["unit"]))
-        found = attribution(traced, xs, chosen, method, state=subject.state)  # type: ignore[arg-type]
+        found = attribution(
+            traced,
+            xs,
+            chosen,
+            method,  # type: ignore[arg-type]
+            state=subject.state,
+            progress=job.tell,
+        )
         sums = found.magnitude if method == "gradient" else found.values.sum(axis=1)
         job.part(
             "values",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-
 import numpy as np
 import pytest
 import torch
@@ -266,11 +264,20 @@ class TestBasins:
         assert (found.label == -2).all()
         assert found.failed == ("The state is not finite for 16 of 16 places.",)
 
-    def test_a_continuum_is_said(self, monkeypatch):
-        monkeypatch.setattr(importlib.import_module("rnnlab.analysis.basins"), "MANY", 8)
-        found = basins(rnn(np.diag([1.0, 0.5]), "identity"), PLANE, grid=9, steps=200)
-        assert len(found.attractors) == 9
-        assert "probably lie on a continuum" in found.failed[0]
+    @pytest.mark.parametrize(("turn", "count"), [(0.0, 9), (0.6, 81)])
+    def test_a_continuum_is_said(self, turn, count):
+        line = rotation(turn) @ np.diag([1.0, 0.5]) @ rotation(-turn)
+        found = basins(rnn(line, "identity"), PLANE, grid=9, steps=200)
+        assert len(found.attractors) == count
+        assert f"{count} of them with a neutral direction: they probably lie" in found.failed[0]
+
+    def test_the_ends_of_a_continuum_can_be_left(self):
+        """To tell thousands of ends apart takes longer than to run to them."""
+        beats = []
+        line = rotation(0.6) @ np.diag([1.0, 0.5]) @ rotation(-0.6)
+        found = basins(rnn(line, "identity"), PLANE, grid=20, steps=200, progress=beats.append)
+        assert len(found.attractors) == 400
+        assert len(beats) > 2 * 400
 
     def test_a_saturated_gru_is_slow_not_settled(self):
         """Its step is below rounding everywhere, but its true point is one."""

@@ -346,6 +346,25 @@ def test_a_long_search_is_cancelled_and_the_session_goes_on_meanwhile(lstm, monk
     assert torch.equal(drawn, torch.get_rng_state())
 
 
+@pytest.mark.parametrize("method", ["integrated", "gradient"])
+def test_an_attribution_is_cancelled(lstm, monkeypatch, method):
+    def endless(*_, progress, **__):
+        while True:
+            progress(0.5)
+
+    monkeypatch.setattr("rnnlab.widgets.studies.attribution", endless)
+
+    async def main():
+        ask = Asked(lstm)
+        waiting = asyncio.create_task(ask.ask("memory", step=12, target={"y": 1}, method=method))
+        while not any(m.get("share") == 0.5 for m in lstm.sent):
+            await asyncio.sleep(0.005)
+        lstm.press("cancel", topic="memory")
+        return await waiting
+
+    assert asyncio.run(main())[-1]["state"] == "stopped"
+
+
 def test_spans_of_joint_activity_are_found(lstm):
     trace = lstm.explorer.session.trace()
     units = [["0.h", 0], ["0.h", 1]]

@@ -5,7 +5,7 @@ import { mark } from "./stateview.js";
 
 const UNSETTLED = -1;
 const NOT_FINITE = -2;
-const SHADED = 64; // more ends than this lie on a continuum: their borders say nothing
+const SHADED = 64; // more ends than this lie on a continuum: to shade them would say nothing
 const NAMED = 30;
 const SMALL = 0.002; // a share of the plane too small to write into
 const HATCH = 12;
@@ -37,7 +37,7 @@ export function basinText({ grid, attractors, count, failed, data }, points) {
     ? [`${names[k]}: a cycle of ${period} steps (▲), ${perCent(share)} of them.`] : []));
   const blank = [[UNSETTLED, "Hatched: no end found."], [NOT_FINITE, "Crossed: no longer finite."]]
     .flatMap(([label, text]) => (data.includes(label) ? [text] : []));
-  const ends = count === 1 ? (blank.length ? "one end was found" : "all run to the same end") : `outlined by which of ${count} ends they run to (→)`;
+  const ends = count > SHADED ? `they run to ${count} ends` : count === 1 ? (blank.length ? "one end was found" : "all run to the same end") : `outlined by which of ${count} ends they run to (→)`;
   const meaning = count ? `, ${ends}` : "";
   return [`Basins: ${grid} × ${grid} states of the plane${meaning}.`, ...cycles, ...failed, ...blank].join(" ");
 }
@@ -104,7 +104,7 @@ export function drawBasins(g, basins, x, y, style, stale) {
       for (next = i + 1; next < grid && data[j * grid + next] === label; next++);
       const run = [left(i), top(j + 1), left(next) - left(i), top(j) - top(j + 1)];
       if (label < 0) blank[label].rect(...run);
-      else {
+      else if (count <= SHADED) {
         g.fillStyle = mark(label)[0];
         g.fillRect(...run);
       }

@@ -31,6 +31,7 @@ test("basins in words: how many ends, the cycles, and where none was found", () 
   const lost = { ...some, failed: [], data: [-2, 0, 0, 0], count: 1, attractors: [{ period: 1, share: 0.75 }] };
   assert.equal(basinText(lost, listed),
     "Basins: 2 × 2 states of the plane, one end was found. Crossed: no longer finite.");
+  assert.match(basinText({ ...some, count: 900 }, listed), /of the plane, they run to 900 ends\./);
   const none = { ...some, failed: [], data: [-1, -1, -1, -1], count: 0, attractors: [] };
   assert.equal(basinText(none, listed), "Basins: 2 × 2 states of the plane. Hatched: no end found.");
 });
