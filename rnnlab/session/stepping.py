@@ -200,8 +200,19 @@ class Stepper:
                 raise
             except Exception as error:
                 raise refused("encode", error) from error
-            inputs = made if isinstance(made, tuple) else (made,)
+            inputs = tuple(map(self._moved, made if isinstance(made, tuple) else (made,)))
         return self.as_inputs(inputs)
+
+    def _moved(self, x: Any) -> Any:
+        """A tensor of `encode` where the weights are, and of their dtype, as arrays become."""
+        like = self._like()
+        if like is None or not isinstance(x, Tensor):
+            return x
+        return x.to(like.device, like.dtype if x.is_floating_point() else x.dtype)
+
+    def _like(self) -> Tensor | None:
+        """A weight whose dtype and device inputs have."""
+        return next((w for w in self._weights if w.is_floating_point()), None)
 
     def as_inputs(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """What the model is fed for what is encoded already."""
@@ -212,7 +223,7 @@ class Stepper:
             return x.detach()
         if isinstance(x, np.number):  # a number like Python's, which some of them are
             x = x.item()
-        tokens = isinstance(self.model, nn.Sequential) and isinstance(self.model[0], nn.Embedding)
+        tokens = _reads_tokens(self.model)
         if isinstance(x, (int, float)) and not isinstance(x, bool) and not tokens:
             return x
         try:
@@ -224,7 +235,7 @@ class Stepper:
                 f"Session: cannot turn {describe(x)} into an input. Give a tensor, an array or a "
                 "list of numbers, or make the session with an encode function."
             )
-        like = next((w for w in self._weights if w.is_floating_point()), None)
+        like = self._like()
         dtype = torch.get_default_dtype() if like is None else like.dtype
         integers = tokens and array.dtype.kind in "iu"
         device = None if like is None else like.device
@@ -353,6 +364,12 @@ def _prime(recur: Recur, state: State) -> None:
     if len(leads) == 1 and weight is not None:
         x = torch.empty(*leads.pop(), cell.input_size, dtype=weight.dtype)
         fast.passed(cell, state, x)
+
+
+def _reads_tokens(model: nn.Module) -> bool:
+    """Whether the first part that has weights of its own is a table of embeddings."""
+    first = next((part for part in model.modules() if part._parameters), None)
+    return isinstance(first, nn.Embedding)
 
 
 def _unlike(leaf: Any, layout: Layout, name: str) -> bool:
