@@ -11,9 +11,11 @@ from torch import Tensor
 
 from rnnlab.cells.base import describe
 from rnnlab.errors import RnnlabError
+from rnnlab.session.commands import check_label
 from rnnlab.session.lane import SLOW
 from rnnlab.session.reading import Reading
 from rnnlab.session.stepping import refused
+from rnnlab.session.vocabulary import Vocabulary
 
 BAR = 10_000
 """A run of more steps than this shows a progress bar unless told otherwise."""
@@ -44,8 +46,10 @@ class Feeding(Reading):
             y = lane(inputs[0]) if lane is not None and label is None and len(inputs) == 1 else SLOW
             if y is SLOW:
                 stepper = self._stepper
-                if label is None and stepper.encode is not None:
-                    label = _label(inputs)
+                if label is not None:
+                    check_label(label)
+                elif stepper.encode is not None:
+                    label = _label(stepper.encode, inputs)
                 y = self._step(stepper.encoded(inputs), label)
             if self._subscribers:
                 self._tell(self._t - 1)
@@ -93,7 +97,8 @@ class Feeding(Reading):
             if isinstance(xs, np.ndarray) and xs.ndim > 1:
                 return stepper.encoded((xs,))[0], None
         given = list(xs)
-        labels = [_label((x,)) for x in given] if stepper.encode is not None else None
+        encode = stepper.encode
+        labels = None if encode is None else [_label(encode, (x,)) for x in given]
         return _stacked([stepper.encoded((x,)) for x in given]), labels
 
     def _frame(self, frame: Any) -> tuple[Any, list[str | None]]:
@@ -107,7 +112,8 @@ class Feeding(Reading):
     def output(self) -> Any:
         """The model's output at the current place, as `decode` tells it; None at t = 0.
 
-        Without `decode` it is the output as it was recorded, by name if it has several parts.
+        Without `decode` it is the output as it was recorded, by name if it has several parts. A
+        Vocabulary's `decode` gives a dict, and for a batch a list with a dict for each row.
         """
         with self._lock:
             line, t = self._branch, self._t
@@ -134,8 +140,14 @@ class Feeding(Reading):
             raise refused("decode", error) from error
 
 
-def _label(inputs: tuple[Any, ...]) -> str | None:
-    return str(inputs[0]) if len(inputs) == 1 and isinstance(inputs[0], (str, int)) else None
+def _label(encode: Callable[..., Any], inputs: tuple[Any, ...]) -> str | None:
+    """What a step with these inputs is called: a text as it is, a token of a vocabulary by it."""
+    if len(inputs) != 1:
+        return None
+    owner = getattr(encode, "__self__", None)
+    if isinstance(owner, Vocabulary):
+        return owner.label(inputs[0])
+    return str(inputs[0]) if isinstance(inputs[0], (str, int)) else None
 
 
 def _stacked(steps: list[tuple[Any, ...]]) -> Any:

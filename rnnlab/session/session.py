@@ -34,7 +34,9 @@ class Session(Feeding):
     Args:
         model: a Recur, a Chain, any `nn.Module` with Recurs inside, or a cell of the library.
         encode: turns what `step` is given into the model's input; left out, arrays and lists
-            become tensors of the model's dtype and device.
+            become one, whole numbers as such if the model begins with an `nn.Embedding`. All but
+            the tensors given to `step` itself get the dtype (token numbers: int64) and device of
+            the model.
         decode: turns the model's output into what `output` returns for it: a dict label → number.
             A Vocabulary's names the outputs of the traces too.
         allow_nonfinite: accept steps that take or produce NaN or infinity.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -23,6 +24,8 @@ class Vocabulary:
         tokens: the tokens; the first has number 0.
         one_hot: feed vectors `(V,)` with a single 1, not numbers for an embedding.
         unknown: the token that stands for all others; without it they are refused.
+        characters: whether a text is split into characters, not words; left out, it is if all
+            tokens are single characters.
 
     Raises:
         RnnlabError: a token twice, or none at all (at construction); an unknown token (at `index`
@@ -40,7 +43,12 @@ class Vocabulary:
     """
 
     def __init__(
-        self, tokens: Iterable[str], *, one_hot: bool = False, unknown: str | None = None
+        self,
+        tokens: Iterable[str],
+        *,
+        one_hot: bool = False,
+        unknown: str | None = None,
+        characters: bool | None = None,
     ) -> None:
         self.tokens = tuple(tokens)
         self._index = {token: number for number, token in enumerate(self.tokens)}
@@ -56,33 +64,49 @@ class Vocabulary:
             raise RnnlabError(f"Vocabulary: unknown={unknown!r} must be one of the tokens.")
         self.one_hot = one_hot
         self.unknown = unknown
-        self.characters = all(len(token) == 1 for token in self.tokens if token != unknown)
+        if characters is None:
+            characters = all(len(token) == 1 for token in self.tokens if token != unknown)
+        self.characters = characters
 
     @classmethod
     def from_text(cls, text: str, *, characters: bool = False, **options: Any) -> Vocabulary:
-        """The different words (or characters) of a text, sorted.
+        """The different words (or characters) of a text, sorted; `split` then splits alike.
 
         Example:
             >>> Vocabulary.from_text("the river, the bank").tokens
             (',', 'bank', 'river', 'the')
             >>> Vocabulary.from_text("banana", characters=True).tokens
             ('a', 'b', 'n')
+            >>> Vocabulary.from_text("a b c").split("c b")
+            ['c', 'b']
         """
         found = set(text if characters else WORD.findall(text))
-        unknown = options.get("unknown")
-        return cls(sorted(found | ({unknown} if unknown else set())), **options)
+        found |= {options["unknown"]} if options.get("unknown") else set()
+        return cls(sorted(found), characters=characters, **options)
 
     def split(self, text: str) -> list[str]:
-        """A text as tokens: characters if all tokens are single characters, else words."""
+        """A text as tokens: characters if `characters`, else words and punctuation."""
         return list(text) if self.characters else WORD.findall(text)
 
     def index(self, token: Any) -> int:
-        """The number of a token."""
-        number = self._index.get(token)
-        if number is not None:
-            return number
-        if self.unknown is not None and isinstance(token, str):
-            return self._index[self.unknown]
+        """The number of a token; the number of one is its own."""
+        if isinstance(token, str):
+            number = self._index.get(token)
+            if number is not None:
+                return number
+            if self.unknown is not None:
+                return self._index[self.unknown]
+        elif not isinstance(token, bool):
+            try:
+                number = operator.index(token)
+            except TypeError:
+                number = None
+            if number is not None:
+                if 0 <= number < len(self):
+                    return number
+                raise RnnlabError(
+                    f"Vocabulary: there are tokens 0 to {len(self) - 1}, no {number}."
+                )
         near = difflib.get_close_matches(str(token), self.tokens, n=3)
         hint = f" Near it: {', '.join(map(repr, near))}." if near else ""
         raise RnnlabError(
@@ -90,29 +114,47 @@ class Vocabulary:
             "Vocabulary(tokens, unknown='…') accepts any."
         )
 
+    def label(self, token: Any) -> str:
+        """What a step that was fed a token is called: the token, also if its number was given."""
+        return token if isinstance(token, str) else self.tokens[self.index(token)]
+
     def encode(self, token: Any) -> Tensor:
         """The model's input for a token, or for its number."""
-        if isinstance(token, int) and not isinstance(token, bool):
-            if not 0 <= token < len(self):
-                raise RnnlabError(f"Vocabulary: there are tokens 0 to {len(self) - 1}, no {token}.")
-            number = token
-        else:
-            number = self.index(token)
+        number = self.index(token)
         if not self.one_hot:
             return torch.tensor(number)
         vector = torch.zeros(len(self))
         vector[number] = 1
         return vector
 
-    def decode(self, y: Any) -> dict[str, float]:
-        """Scores `(V,)` as probabilities by token (softmax)."""
-        y = torch.as_tensor(y)
-        if y.shape != (len(self),):
-            raise RnnlabError(
-                f"Vocabulary: decode takes scores of shape ({len(self)},), got {tuple(y.shape)}."
-            )
-        shares = torch.softmax(y.detach().double(), dim=-1).tolist()
-        return dict(zip(self.tokens, shares, strict=True))
+    def decode(self, y: Any) -> Any:
+        """Scores `(…, V)` as probabilities by token (softmax).
+
+        Returns:
+            A dict, token → probability; of several rows (a batch, or steps) a list with one for
+            each, in the order of the rows. One row is one, whatever axes of size 1 are before it.
+
+        Example:
+            >>> v = Vocabulary(["river", "bank"])
+            >>> v.decode([[0.0, 0.0]])
+            {'river': 0.5, 'bank': 0.5}
+            >>> [shares["bank"] for shares in v.decode(torch.zeros(3, 2))]
+            [0.5, 0.5, 0.5]
+        """
+        try:
+            scores = torch.as_tensor(y).detach()
+        except (TypeError, ValueError, RuntimeError):
+            raise self._undecodable(describe(y)) from None
+        if not scores.dim() or scores.shape[-1] != len(self) or scores.is_complex():
+            raise self._undecodable(describe(y) if scores.is_complex() else tuple(scores.shape))
+        shares = torch.softmax(scores.double(), dim=-1).reshape(-1, len(self)).tolist()
+        found = [dict(zip(self.tokens, row, strict=True)) for row in shares]
+        return found[0] if len(found) == 1 else found
+
+    def _undecodable(self, given: Any) -> RnnlabError:
+        return RnnlabError(
+            f"Vocabulary: decode takes scores of shape (…, {len(self)}), got {given}."
+        )
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -134,9 +134,8 @@ def _numbers_read(model: Any) -> Vocabulary | None:
     first = next(iter(model), None) if isinstance(model, nn.Sequential) else None
     if not isinstance(first, nn.Embedding):
         return None
-    numbers = Vocabulary([str(number) for number in range(first.num_embeddings)])
-    numbers.characters = False  # also ten and fewer are written with blanks between them
-    return numbers
+    numbers = [str(number) for number in range(first.num_embeddings)]
+    return Vocabulary(numbers, characters=False)  # also ten and fewer have blanks between them
 
 
 def _texts(xs: Any) -> list[str]:

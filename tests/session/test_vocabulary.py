@@ -1,9 +1,12 @@
 """Tokens and rows in, labelled probabilities out."""
 
 import collections
+import copy
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import rnnlab as rl
 from rnnlab.session import Features, Session, Vocabulary
@@ -19,6 +22,12 @@ class TestVocabulary:
         v = Vocabulary(["a", "b", "c"])
         assert (v.index("b"), v.encode("c").item(), v.encode(0).item()) == (1, 2, 0)
         assert v.encode("c").dtype == torch.int64
+        assert [v.encode(n).item() for n in (np.int64(1), np.uint8(2), torch.tensor(0))] == [
+            1,
+            2,
+            0,
+        ]
+        assert (v.index(2), v.label(np.int64(1)), v.label("a")) == (2, "b", "a")
         one = Vocabulary("abc", one_hot=True)
         assert one.encode("b").tolist() == [0, 1, 0]
         assert (len(v), list(v), "b" in v, "z" in v) == (3, ["a", "b", "c"], True, False)
@@ -32,6 +41,15 @@ class TestVocabulary:
         assert letters.split("he") == ["h", "e"]
         assert repr(v) == "Vocabulary(7 tokens: ',', '.', 'The', …)"
 
+    def test_how_a_text_is_split_is_remembered(self):
+        words = Vocabulary.from_text("a b c")
+        assert words.split("a b c") == ["a", "b", "c"]
+        assert Vocabulary.from_text("a b", characters=True, unknown="<?>").split("b a") == list(
+            "b a"
+        )
+        assert Vocabulary("ab").split("ab") == ["a", "b"]
+        assert Vocabulary("ab", characters=False).split("b a") == ["b", "a"]
+
     def test_unknown_tokens(self):
         v = Vocabulary(["river", "rivers", "bank"])
         with refused(
@@ -39,8 +57,12 @@ class TestVocabulary:
             r"Vocabulary\(tokens, unknown='…'\) accepts any\."
         ):
             v.encode("rivr")
-        with refused(r"Vocabulary: there are tokens 0 to 2, no 3\."):
-            v.encode(3)
+        for odd in (True, 1.0, ["river"], None, torch.tensor([0, 1])):
+            with pytest.raises(rl.RnnlabError, match=r"is not one of the 3 tokens\."):
+                v.encode(odd)
+        for number in (3, np.int64(3), -1):
+            with refused(rf"Vocabulary: there are tokens 0 to 2, no {number}\."):
+                v.encode(number)
         open_one = Vocabulary.from_text("river bank", unknown="<?>")
         assert open_one.index("money") == open_one.index("<?>")
 
@@ -60,8 +82,17 @@ class TestVocabulary:
         assert list(shares) == ["a", "b", "c"]
         assert sum(shares.values()) == pytest.approx(1)
         assert shares["c"] / shares["b"] == pytest.approx(2.718281828)
-        with refused(r"Vocabulary: decode takes scores of shape \(3,\), got \(2,\)\."):
-            v.decode(torch.zeros(2))
+        for odd, told in ((torch.zeros(2), r"\(2,\)"), (1.0, r"\(\)"), ({"a": 1}, "a dict of 1")):
+            with refused(rf"Vocabulary: decode takes scores of shape \(…, 3\), got {told}\."):
+                v.decode(odd)
+
+    def test_decode_of_one_row_and_of_many(self):
+        v = Vocabulary("abc")
+        scores = torch.tensor([[0.0, 1.0, 2.0], [3.0, 1.0, 0.0]])
+        each = [v.decode(row) for row in scores]
+        assert each[0] != each[1]
+        assert v.decode(scores[:1]) == v.decode(scores[None, :1]) == each[0]
+        assert v.decode(scores) == v.decode(scores[None]) == v.decode(scores[:, None]) == each
 
 
 class TestInASession:
@@ -82,6 +113,60 @@ class TestInASession:
         session.back()
         session.forward()
         assert session.output() == session.decode(torch.tensor(session.trace()["y"][-1]))
+
+    def test_a_number_is_labelled_with_its_token(self):
+        session = self.session()
+        session.step(1)
+        session.run([np.int64(2), "a"])
+        assert session.trace().labels == ("b", "c", "a")
+
+    def test_inputs_have_the_dtype_of_the_model(self):
+        v = Vocabulary("abc", one_hot=True)
+        features = Features(["u", "v", "w"])
+        for encode, x in ((v.encode, "b"), (features.encode, {"u": 0, "v": 1, "w": 0})):
+            model = rl.Chain(rl.RNN(3, 4), rl.Dense(4, 3)).double()
+            session = Session(model, encode)
+            y = session.step(x)
+            assert y.dtype == torch.float64
+            assert session.fed(1)[0].dtype == torch.float64
+            other = Session(copy.deepcopy(model))
+            assert torch.equal(other.step([0, 1, 0]), y)
+        numbers = Session(
+            rl.Chain(nn.Embedding(3, 2), rl.RNN(2, 2)).double(), Vocabulary("abc").encode
+        )
+        numbers.step("b")
+        assert numbers.fed(1)[0].dtype == torch.int64
+
+    def test_an_adapted_model(self):
+        """Its output `(1, 1, V)` is one row, that of a batch a list of them."""
+
+        class Next(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.table = nn.Embedding(3, 4)
+                self.lstm = nn.LSTM(4, 5, batch_first=True)
+                self.head = nn.Linear(5, 3)
+
+            def forward(self, x):
+                return self.head(self.lstm(self.table(x))[0])
+
+        v, model = Vocabulary("abc"), rl.adapt(Next())
+        session = Session(model, lambda token: v.encode(token).reshape(1, 1), v.decode)
+        y = session.step("b")
+        assert y.shape == (1, 1, 3)
+        assert session.output() == v.decode(y[0, 0])
+        many = Session(
+            model, lambda text: torch.stack(list(map(v.encode, text)))[:, None], v.decode
+        )
+        y = many.step("bca")
+        assert many.output() == [v.decode(row) for row in y[:, 0]]
+        assert many.output()[0] == pytest.approx(session.output())
+        plain = Session(model)  # whole numbers are tokens: the model begins with a table
+        plain.step([[1]])
+        plain.run(np.array([[[2]], [[0]]]))
+        session.run("ca")
+        assert plain.trace()["x"].tolist() == session.trace()["x"].tolist()
+        assert plain.trace()["y"].tobytes() == session.trace()["y"].tobytes()
 
     def test_tokens_name_the_outputs(self):
         session = self.session()
