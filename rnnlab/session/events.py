@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,23 +32,26 @@ class Watched:
     _t: int
 
     def __init__(self) -> None:
-        self._subscribers: list[Callable[[Moved], None]] = []
+        self._subscribers: dict[object, Callable[[Moved], None]] = {}
+        self._untold: deque[Moved] = deque()
+        self._telling = False
 
     def subscribe(self, callback: Callable[[Moved], None]) -> Callable[[], None]:
         """Call `callback` after every change; returns a function that ends it.
 
-        An exception in a callback is reported on standard error and breaks neither the step nor
-        the other subscribers.
+        A callback may give commands: all subscribers are told of them in order, once they have
+        been told of what came before. An exception in a callback, `SystemExit` too, is reported on
+        standard error and breaks neither the step nor the other subscribers.
         """
         if not callable(callback):
             raise RnnlabError(
                 f"Session: subscribe takes a function of what moved, got {describe(callback)}."
             )
-        self._subscribers.append(callback)
+        key = object()  # a function may be subscribed twice
+        self._subscribers[key] = callback
 
         def unsubscribe() -> None:
-            if callback in self._subscribers:
-                self._subscribers.remove(callback)
+            self._subscribers.pop(key, None)
 
         return unsubscribe
 
@@ -55,8 +59,24 @@ class Watched:
         if not self._subscribers:
             return
         moved = Moved(self._branch.name, self._t, self._t if start is None else start, self._t)
-        for callback in tuple(self._subscribers):
-            try:
-                callback(moved)
-            except Exception as error:
-                sys.excepthook(type(error), error, error.__traceback__)
+        self._untold.append(moved)
+        if self._telling:  # a callback gave this command; whoever called it goes on with the queue
+            return
+        self._telling = True
+        try:
+            while self._untold:
+                moved = self._untold.popleft()
+                for key in tuple(self._subscribers):
+                    callback = self._subscribers.get(key)
+                    if callback is not None:
+                        _call(callback, moved)
+        finally:
+            self._telling = False
+            self._untold.clear()
+
+
+def _call(callback: Callable[[Moved], None], moved: Moved) -> None:
+    try:
+        callback(moved)
+    except (Exception, SystemExit) as error:
+        sys.excepthook(type(error), error, error.__traceback__)

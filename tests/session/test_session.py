@@ -3,6 +3,7 @@
 import copy
 import pickle
 import random
+import sys
 
 import numpy as np
 import pytest
@@ -645,6 +646,53 @@ class TestEvents:
         session.step(torch.ones(I))
         assert session.t == len(told) == 1
         assert "ZeroDivisionError" in capsys.readouterr().err
+
+    def test_all_are_told_in_the_order_of_what_happened(self):
+        session, first, last = Session(make("rnn")), [], []
+
+        def twice(moved):
+            first.append(moved.t)
+            if moved.t < 3:
+                session.step(torch.ones(I))
+                first.append("done")
+
+        session.subscribe(twice)
+        session.subscribe(lambda moved: last.append(moved.t))
+        session.step(torch.ones(I))
+        assert last == [1, 2, 3]
+        assert first == [1, "done", 2, "done", 3]
+        session.step(torch.ones(I))
+        assert last == [1, 2, 3, 4]
+
+    def test_one_function_subscribed_twice(self):
+        session, told = Session(make("rnn")), []
+        one, other = session.subscribe(told.append), session.subscribe(told.append)
+        one()
+        one()
+        session.step(torch.ones(I))
+        assert len(told) == 1
+        other()
+        session.step(torch.ones(I))
+        assert len(told) == 1
+
+    def test_a_subscriber_that_exits_or_is_interrupted(self, capsys):
+        session, told = Session(make("rnn")), []
+        end = session.subscribe(lambda _: sys.exit(3))
+        session.subscribe(told.append)
+        session.step(torch.ones(I))
+        assert session.t == len(told) == 1
+        assert "SystemExit" in capsys.readouterr().err
+        end()
+
+        def interrupted(_):
+            raise KeyboardInterrupt
+
+        end = session.subscribe(interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            session.step(torch.ones(I))
+        end()
+        session.step(torch.ones(I))
+        assert [moved.t for moved in told] == [1, 2, 3]
 
     def test_only_a_function_can_be_told(self):
         with refused(r"Session: subscribe takes a function of what moved, got int 5\."):
