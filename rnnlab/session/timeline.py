@@ -54,8 +54,11 @@ class Branch:
         before = self.parent.holds if self.parent is not None else ()
         own = tuple(edit for edit in self.edits if isinstance(edit.command, Clamp))
         self.holds: tuple[Edit, ...] = tuple(h for h in before if h.holds(self.fork)) + own
-        if self.parent is not None and self.layout is None:
-            self.layout = self.parent.layout
+        self.layout = self.layout or self._lent()
+
+    def _lent(self) -> Layout | None:
+        """The layout of the steps that are shared; where none is, a branch may begin another."""
+        return self.parent.layout if self.parent is not None and self.fork else None
 
     def __len__(self) -> int:
         return self.fork + self.count
@@ -146,7 +149,7 @@ class Branch:
         self.count = length - self.fork
         if not self.count:
             self.columns = []
-            self.layout = self.parent.layout if self.parent is not None else None
+            self.layout = self._lent()
         return rows
 
     def paste(self, rows: Rows, layout: Layout) -> None:
