@@ -44,11 +44,13 @@ def fingerprint(model: Any) -> dict[str, str]:
         >>> first_difference(fingerprint(a), fingerprint(b))
         'cell.weight_ih'
     """
-    found = {}
-    for name, value in weights(model).items():
-        digest = hashlib.sha256(_content(value).data).hexdigest()[:16]
-        found[name] = f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)} {digest}"
-    return found
+    return {name: digest(value) for name, value in weights(model).items()}
+
+
+def digest(value: Tensor) -> str:
+    """The dtype, the shape and a hash of the numbers of a tensor."""
+    hashed = hashlib.sha256(_content(value).data).hexdigest()[:16]
+    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)} {hashed}"
 
 
 def _content(value: Tensor) -> np.ndarray:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rnnlab.errors import RnnlabError
-from rnnlab.fingerprint import fingerprint, first_difference
+from rnnlab.fingerprint import digest, fingerprint, first_difference
 from rnnlab.nested import State, children, is_branch, rebuild
 from rnnlab.session.columns import Column, as_numpy
 from rnnlab.session.commands import COMMANDS, Command, Edit, parts
@@ -42,6 +42,7 @@ def save(session: Any, path: str | os.PathLike[str]) -> None:
         "schema": SCHEMA,
         "allow_nonfinite": session.allow_nonfinite,
         "weights": fingerprint(session.model),
+        "initial": _initial(session),
         "table": table,
         "branches": saved,
         "edits": [[edit.number, edit.t, _command(edit.command)] for edit in session._edits],
@@ -60,10 +61,16 @@ def load(
     force: bool,
 ) -> Any:
     """Read what `save` wrote; see `Session.load`."""
-    header, arrays = read_file(path, "Session", SCHEMA)
     where = os.fspath(path)
+    if not os.path.isfile(path):
+        raise RnnlabError(f"Session.load: {where}: there is no such file.")
+    header, arrays = read_file(path, "Session", SCHEMA)
     session = make(model, encode, decode, allow_nonfinite=header["allow_nonfinite"])
+    initial = _initial(session)
     other = first_difference(header["weights"], fingerprint(session.model))
+    if other is None:
+        state = first_difference(header.get("initial", initial), initial)
+        other = None if state not in initial else f"the initial state {state}"
     if other is not None and not force:
         raise RnnlabError(
             f"{where} was recorded with another model: {other} differs. "
@@ -94,6 +101,17 @@ def load(
     return session
 
 
+def _initial(session: Any) -> dict[str, str]:
+    """A hash of each initial state: that of a function cell may be a number, and no weight."""
+    states = session._stepper.initial()
+    named: list[Any] = []
+    values: list[Any] = []
+    leaves_of(session._stepper.names(states), named, [])
+    leaves_of(states, values, [])
+    found = zip(named, values, strict=True)
+    return {n: digest(v) if isinstance(v, Tensor) else repr(v) for n, v in found}
+
+
 def _branch(
     branch: Branch,
     i: int,
@@ -107,7 +125,7 @@ def _branch(
             arrays[f"entry/{i}/{place}"] = as_numpy(value)
             entry.append([name, _kind(value.dtype), None])
         else:
-            entry.append([name, None, value])
+            entry.append([name, None, _written(value)])
     columns = []
     for place, column in enumerate(branch.columns):
         pieces = column.pieces()
@@ -160,7 +178,7 @@ def _rebuilt(
         if kind is not None:
             value = torch.tensor(arrays[f"entry/{i}/{place}"])
             value = value.to(device=device, dtype=getattr(torch, kind))
-        values[name] = value
+        values[name] = _tuples(value)
     branch = Branch(
         saved["name"],
         filled_like(names, values),
@@ -212,7 +230,7 @@ def _check_rows(columns: list[Column], count: int, where: str) -> None:
 
 
 def _command(command: Command) -> list[Any]:
-    return [type(command).__name__, dict(parts(command))]
+    return [type(command).__name__, {key: _written(value) for key, value in parts(command)}]
 
 
 def _as_command(saved: list[Any]) -> Command:
@@ -220,7 +238,17 @@ def _as_command(saved: list[Any]) -> Command:
     return COMMANDS[name](**{key: _tuples(value) for key, value in values.items()})
 
 
+def _written(value: Any) -> Any:
+    """A plain value as JSON has it: a complex number by its parts, which are no list."""
+    if isinstance(value, complex):
+        return {"re": value.real, "im": value.imag}
+    return list(map(_written, value)) if isinstance(value, tuple) else value
+
+
 def _tuples(value: Any) -> Any:
+    """What `_written` made of tuples and complex numbers."""
+    if isinstance(value, dict):
+        return complex(value["re"], value["im"])
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 

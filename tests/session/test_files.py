@@ -123,6 +123,59 @@ def test_another_model_is_refused_by_the_parameter(tmp_path):
     assert forced.trace().weights["cell.weight_hh"] == "changed before step 4"
 
 
+def test_another_initial_number_is_another_model(tmp_path):
+    def add(h, x):
+        return h + x, h
+
+    session = Session(rl.Recur(add, 0.0))
+    session.run([1, 2])
+    session.save(tmp_path / "run")
+    for other in (5.0, 0):
+        with pytest.raises(rl.RnnlabError, match=r"another model: the initial state h differs\. "):
+            Session.load(tmp_path / "run", rl.Recur(add, other))
+    assert contents(Session.load(tmp_path / "run", rl.Recur(add, 0.0))) == contents(session)
+    again = Session.load(tmp_path / "run", rl.Recur(add, 5.0), force=True)
+    assert again.states() == {"h": 3.0}
+    again.reset()
+    assert again.states() == {"h": 5.0}
+
+
+def test_complex_numbers_are_written(tmp_path):
+    turning = rl.Recur(lambda h, x: (1j * h, h), torch.ones(2, dtype=torch.complex64))
+    session = Session(turning)
+    session.step(torch.ones(2))
+    session.poke("h", None, (2 + 1j, 1j))
+    session.clamp("h", 0, 3j, 2)
+    session.step(torch.ones(2))
+    session.save(tmp_path / "run")
+    again = Session.load(tmp_path / "run", turning)
+    assert contents(again) == contents(session)
+    assert list(again.log) == list(session.log)
+
+
+def test_a_branch_without_steps_is_not_bound_by_what_came_later(tmp_path):
+    model = rl.RNN(2, 3)
+    session = Session(model)
+    session.poke("h", 0, 0.5)
+    session.switch(1, False)
+    session.step(torch.ones(4, 2))
+    session.save(tmp_path / "run")
+    again = Session.load(tmp_path / "run", model)
+    for each in (session, again):
+        each.checkout("main@0 h[0]=0.5")
+        assert each.recorded() == {}
+        assert each.step(torch.ones(2)).shape == (3,)
+        each.undo()
+        assert each.recorded() == {}
+        each.redo()
+    assert contents(again) == contents(session)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(rl.RnnlabError, match=r"^Session\.load: .*none: there is no such file\.$"):
+        Session.load(tmp_path / "none", make("rnn"))
+
+
 def test_other_states_are_refused_even_then(tmp_path):
     session = Session(make("lstm"))
     session.save(tmp_path / "run")
@@ -165,8 +218,6 @@ def test_other_files(tmp_path):
     (tmp_path / "text").write_text("text")
     with pytest.raises(rl.RnnlabError, match=r"text is not a saved Session \("):
         Session.load(tmp_path / "text", session.model)
-    with pytest.raises(FileNotFoundError):
-        Session.load(tmp_path / "absent", session.model)
 
 
 def test_a_good_file_survives_a_failing_write(tmp_path, monkeypatch):
