@@ -382,8 +382,9 @@ class Session(Feeding):
         """Read what `save` wrote, for the model that it was made with.
 
         Raises:
-            RnnlabError: the weights are others (the first parameter that differs is named), unless
-                `force`; the states do not fit; the file is no session, or of a newer version.
+            RnnlabError: the weights or the initial states are others (the first that differs is
+                named), unless `force`; the states do not fit; the file is missing, no session, or
+                of a newer version.
         """
         from rnnlab.session.files import load
 

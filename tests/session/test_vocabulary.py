@@ -120,6 +120,14 @@ class TestInASession:
         session.run([np.int64(2), "a"])
         assert session.trace().labels == ("b", "c", "a")
 
+    def test_a_label_is_text(self):
+        session = self.session()
+        with refused(r"Session: a label is text, or None; got int 5\."):
+            session.step("a", label=5)
+        assert (session.t, len(session.log)) == (0, 0)
+        session.step("a", label="first")
+        assert session.trace().labels == ("first",)
+
     def test_inputs_have_the_dtype_of_the_model(self):
         v = Vocabulary("abc", one_hot=True)
         features = Features(["u", "v", "w"])
