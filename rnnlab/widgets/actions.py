@@ -79,11 +79,18 @@ def poke(explorer: Explorer, message: Message) -> None:
     """Set a unit as it was after a step and feed again what followed, in a branch."""
     session, step = explorer.session, int(message["step"])
     name, unit, value = str(message["name"]), int(message["unit"]), float(message["value"])
+    number = session.recorded().get(name) == ()
     with explorer._wire.held():
-        source = session.branch_name
-        if step != session.t:
+        source, place = session.branch_name, session.t
+        if step != place:
             session.rewind(step)
-        session.poke(name, unit, value if explorer.rows == 1 else one_row(value, explorer.row))
+        try:
+            one = value if explorer.rows == 1 else one_row(value, explorer.row)
+            session.poke(name, None if number else unit, one)
+        except Exception:
+            if step != place:
+                session.rewind(place)
+            raise
         if session.branch_name == source:  # the value was there already
             return
         if session.length(source) > step:
@@ -125,9 +132,15 @@ def inspect(explorer: Explorer, message: Message) -> None:
 
 def search(explorer: Explorer, message: Message) -> None:
     """Where the selected units are above a threshold together."""
-    units, above = message["units"], float(message["above"])
-    found = spans(explorer.session, units, above, int(message["at_least"]), explorer.row)
-    asked = {"units": units, "above": above, "at_least": int(message["at_least"])}
+    try:
+        above, at_least = float(message["above"]), int(message["at_least"])
+    except (TypeError, ValueError):
+        raise RnnlabError(
+            "Explorer: to find where units are active, give a threshold and how many of them."
+        ) from None
+    units = message["units"]
+    found = spans(explorer.session, units, above, at_least, explorer.row)
+    asked = {"units": units, "above": above, "at_least": at_least}
     explorer.send({"kind": "found", "spans": found[:MOST], "count": len(found), **asked})
 
 

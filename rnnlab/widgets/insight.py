@@ -124,6 +124,9 @@ def _first_active(rows: np.ndarray) -> np.ndarray:
 
 
 def _loading(rows: np.ndarray) -> np.ndarray:
+    rows = rows[np.isfinite(rows).all(axis=1)]
+    if len(rows) < 2:
+        return np.zeros(rows.shape[1])
     _, _, axes = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
     first = axes[0]
     return first * np.sign(first[np.abs(first).argmax()])
@@ -166,6 +169,11 @@ def plane(session: Session, name: str, row: int = 0) -> dict[str, Any]:
     rows = np.concatenate(read, axis=1).astype(float)
     if rows.shape[1] < 2:
         raise RnnlabError("Explorer: a plane needs a state of at least 2 units.")
+    finite = np.isfinite(rows).all(axis=1)
+    lost = len(rows) - int(finite.sum())
+    rows = rows[finite]
+    if len(rows) < 3:
+        raise RnnlabError("Explorer: a plane needs at least 3 steps whose states are finite.")
     mean = rows.mean(axis=0)
     _, sizes, axes = np.linalg.svd(rows - mean, full_matrices=False)
     axes = axes[:2] * np.sign(np.take_along_axis(axes[:2], np.abs(axes[:2]).argmax(1)[:, None], 1))
@@ -180,6 +188,7 @@ def plane(session: Session, name: str, row: int = 0) -> dict[str, Any]:
         "variance": share.tolist(),
         "reach": np.maximum(reach, 1e-9).tolist(),
         "fit": f"steps {start + 1} to {length} of {session.branch_name}"
+        + (f", {lost} that are not finite left out" if lost else "")
         + (f", row {row + 1} of the batch" if batch(session) > 1 else ""),
     }
 

@@ -219,6 +219,10 @@ def _lane(page: _Page, lane: Lane, top: int, height: int, plot: float, limit: fl
     ramp = np.linspace(limit, -limit if signed else 0, 64, dtype=np.float32)
     page.cells(x, top, 8, height, ramp[None], lane.kind, limit)
     page.box(x, top, 8, height, outline="line")
+    if height < 22:  # one line has room
+        said = f"±{_format(limit)}" if signed else f"0–{_format(limit)}"
+        page.text(x + 12, top + height / 2, said, "faint")
+        return
     page.text(x + 12, top + 5, _format(limit), "faint")
     if height >= 40 and signed:
         page.text(x + 12, top + height / 2, "0", "faint")
@@ -391,5 +395,8 @@ def _rgb(color: str) -> tuple[int, int, int]:
 
 
 def _format(value: float) -> str:
-    """Two significant digits."""
-    return f"{value:.2g}" if abs(value) < 1e5 else f"{value:.1e}"
+    """Two significant digits, in powers of ten where they would be long."""
+    if value and not 0.001 <= abs(value) < 1e4:
+        digits, power = f"{value:.1e}".split("e")
+        return f"{digits.removesuffix('.0')}e{int(power)}"
+    return f"{value:.2g}" if abs(value) < 100 else f"{float(f'{value:.2g}'):.0f}"

@@ -15,6 +15,8 @@ def checked(selection: Mapping[str, Any], lanes: Sequence[Mapping[str, Any]]) ->
 
     Raises:
         RnnlabError: a unit that no lane has, or something that is no selection.
+
+    A unit counts once, and a span goes from its first step to its last.
     """
     if unknown := set(selection) - set(EMPTY):
         raise RnnlabError(
@@ -22,7 +24,12 @@ def checked(selection: Mapping[str, Any], lanes: Sequence[Mapping[str, Any]]) ->
         )
     found = {**EMPTY, **selection}
     sizes = {lane["name"]: lane["units"] for lane in lanes}
-    units = [_unit(unit, sizes) for unit in found["units"]]
+    if not isinstance(found["units"], (list, tuple, type(None))):
+        raise RnnlabError(
+            f"Explorer: units must be a list of [name, number], not {found['units']!r}."
+        )
+    chosen = [_unit(unit, sizes) for unit in found["units"] or ()]
+    units = [unit for at, unit in enumerate(chosen) if unit not in chosen[:at]]
     step = found["step"]
     if step is not None:
         step = _step(step, "step")
@@ -32,7 +39,7 @@ def checked(selection: Mapping[str, Any], lanes: Sequence[Mapping[str, Any]]) ->
             raise RnnlabError(
                 f"Explorer: span must be [first step, last step] or None, not {span!r}."
             )
-        span = [_step(end, "an end of span") for end in span]
+        span = sorted(_step(end, "an end of span") for end in span)
     return {"units": units, "step": step, "span": span}
 
 
@@ -58,6 +65,6 @@ def _step(value: Any, what: str) -> int:
         step = int(value)
     except (TypeError, ValueError):
         step = -1
-    if step < 0 or step != value:
+    if step < 0 or step != value or isinstance(value, bool):
         raise RnnlabError(f"Explorer: {what} must be a step number from 0 on, not {value!r}.")
     return step

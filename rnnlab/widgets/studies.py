@@ -59,9 +59,16 @@ class Studies:
             step = int(message["step"])
             if step < 1:
                 raise RnnlabError("Explorer: no input has been fed before the initial state.")
-            subject = Subject.of(self._session, max(0, step - LONGEST), step, self._row())
+            edited = by_hand(self._session, step)
+            if edited == step:
+                raise RnnlabError(
+                    f"Explorer: at step {step} the state was set or held by hand, so it does not "
+                    "tell what was fed before. Look at a later step."
+                )
+            start = max(edited, step - LONGEST, 0)
+            subject = Subject.of(self._session, start, step, self._row())
             target, method = message["target"], str(message["method"])
-            return lambda job: recall(job, subject, target, method)
+            return lambda job: recall(job, subject, target, method, edited=edited == start > 0)
 
         self._memory.start(message["request"], prepare)
 
@@ -85,6 +92,17 @@ class Studies:
             return lambda job: portrait.draw(job, subject.model, x, subject.state, **wanted)
 
         self._dynamics.start(message["request"], prepare)
+
+
+def by_hand(session: Session, step: int) -> int:
+    """The last step up to this one at which an edit of the current line acted; 0 if none did."""
+    last = 0
+    for number in session.active_edits:
+        edit = session.edits[number]
+        held = getattr(edit.command, "steps", 0)
+        if edit.t <= step:
+            last = max(last, step if held is None else min(step, edit.t + held))
+    return last
 
 
 @dataclass(frozen=True)
@@ -137,8 +155,12 @@ def _own(value: Any) -> Any:
     return value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value
 
 
-def recall(job: Job, subject: Subject, target: Message, method: str) -> None:
+def recall(
+    job: Job, subject: Subject, target: Message, method: str, *, edited: bool = False
+) -> None:
     """What an output or a unit at the end depends on, then how the dependence fades.
+
+    `edited` says that the stretch begins at a change made by hand.
 
     The target is `{"y": 3}`, `{"name": "0.h", "unit": 17}`, or `{"all": "state"}` or "output".
     """
@@ -167,6 +189,7 @@ def recall(job: Job, subject: Subject, target: Message, method: str) -> None:
             "values",
             {
                 "start": subject.start,
+                "edited": edited,
                 "value": found.output,
                 "method": method,
                 "failed": found.failed,
@@ -178,7 +201,13 @@ def recall(job: Job, subject: Subject, target: Message, method: str) -> None:
         logs = faded.log_output if whole == "output" else faded.log_state
         job.part(
             "values",
-            {"start": subject.start, "value": None, "method": "norm", "failed": faded.failed},
+            {
+                "start": subject.start,
+                "edited": edited,
+                "value": None,
+                "method": "norm",
+                "failed": faded.failed,
+            },
             [np.exp(logs).astype("<f4")],
         )
     job.part(

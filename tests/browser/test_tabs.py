@@ -311,6 +311,9 @@ def test_a_bar_moved_by_keys_sets_the_unit_in_a_branch(notebook, explorer):
     assert notebook.execute("session.t, float(session.trace()['h'][3, 1])") == "(12, 1.0)"
     explorer.locator("canvas[aria-label*='behind, thin: ']").wait_for()
     assert notebook.execute("len(explorer.compared)") == "1"
+    assert focused(notebook.page) == "h[1]: drag to set", "the next key goes on there"
+    notebook.page.keyboard.press("Home")
+    explorer.locator(".rl-status").filter(has_text="h[1]=-1").wait_for()
 
 
 def test_a_recorded_page_says_that_these_tabs_need_the_model(browser, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import rnnlab as rl
-from rnnlab.widgets import wire
+from rnnlab.widgets import insight, wire
 from rnnlab.widgets.module import module
 
 XS = np.linspace(-1, 1, 36).reshape(12, 3)
@@ -478,6 +478,42 @@ def test_save_and_export_write_files_and_say_where(page, tmp_path, monkeypatch):
     assert (tmp_path / "rnnlab-explorer.html").read_text("utf-8").startswith("<!doctype html>")
 
 
+def test_a_refused_value_leaves_the_session_where_it_is(page):
+    press_all(page, "step", "step", "step", "step")
+    for value in (1e300, float("nan")):
+        page.press("poke", step=2, name="0.h", unit=0, value=value)
+        assert page.explorer.error
+        assert (page.explorer.session.t, page.explorer.session.length()) == (4, 4)
+
+
+def test_a_state_that_is_a_number_is_set_too(open_page):
+    page = open_page(
+        lambda: rl.explore(rl.Recur(lambda h, x: (h + x, h * 2), 0.0), [1.0, 2.0, 4.0])
+    )
+    press_all(page, "step", "step")
+    page.press("poke", step=1, name="h", unit=0, value=9.0)
+    assert page.explorer.error == ""
+    assert page.explorer.session.trace()["h"].tolist() == [9.0, 11.0]
+
+
+def test_a_search_without_a_threshold_is_refused(page):
+    press_all(page, "step")
+    page.press("find", units=[["0.h", 0]], above=None, at_least=1)
+    assert page.explorer.error.startswith("Explorer: to find where units are active, give a")
+
+
+def test_steps_that_are_not_finite_do_not_keep_a_recording_from_its_page(tmp_path):
+    session = rl.Session(rl.Chain(rl.RNN(1, 3), rl.Dense(3, 1)), allow_nonfinite=True)
+    explorer = rl.explore(session)
+    session.run(torch.tensor([[0.5], [1.0], [-1.0], [0.2]]), progress=False)
+    session.step(torch.tensor([float("nan")]))
+    found = insight.plane(session, "0.h")
+    assert found["fit"] == "steps 1 to 5 of main, 1 that are not finite left out"
+    assert np.isfinite(found["mean"]).all()
+    assert sorted(insight.order(session, "principal component")["0.h"]) == [0, 1, 2]
+    assert explorer.to_html(tmp_path / "page.html").stat().st_size
+
+
 def test_what_cannot_be_saved_is_said_with_another_way(page, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -525,11 +561,17 @@ def test_a_selection_is_checked_and_completed(page):
         ({"step": -1}, "step must be a step number from 0 on, not -1."),
         ({"span": [3]}, "span must be [first step, last step] or None, not [3]."),
         ({"unit": []}, "a selection has units, step and span, no 'unit'."),
+        ({"units": 5}, "units must be a list of [name, number], not 5."),
+        ({"step": True}, "step must be a step number from 0 on, not True."),
     ):
         with pytest.raises(rl.RnnlabError, match="Explorer: ") as raised:
             explorer.selection = wrong
         assert text in str(raised.value)
         assert explorer.selection == kept
+    explorer.selection = {"units": None, "span": [5, 2]}
+    assert explorer.selection == {"units": [], "step": None, "span": [2, 5]}
+    explorer.selection = {"units": [["0.h", 1], ["0.c", 0], ["0.h", 1]]}
+    assert explorer.selection["units"] == [["0.h", 1], ["0.c", 0]]
 
 
 def test_an_input_set_by_hand_goes_to_every_row_of_a_batch(open_page):

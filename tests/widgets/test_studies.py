@@ -87,6 +87,27 @@ def test_the_whole_state_and_output_have_norms(lstm, whole):
     np.testing.assert_allclose(part(found, "values")["rows"], norms, rtol=1e-5)
 
 
+def test_what_was_set_by_hand_depends_on_no_input_before(open_page):
+    """y = h: after h is set at step 2, only steps 3 to 5 are left to depend on."""
+    page = open_page(lambda: rl.explore(rl.Recur(rl.RNNCell(1, 3))))
+    session = page.explorer.session
+    session.run(torch.ones(2, 1), progress=False)
+    session.poke("h", None, [0.5, -0.5, 0.1])
+    session.run(torch.ones(3, 1), progress=False)
+    values = part(Asked(page)("memory", step=5, target={"y": 0}, method="integrated"), "values")
+    assert (values["start"], values["edited"], len(values["rows"])) == (2, True, 3)
+    assert values["value"] == pytest.approx(float(session.trace()["y"][4, 0]), rel=1e-5)
+    at = Asked(page)("memory", step=2, target={"all": "state"}, method="gradient")
+    assert at[-1]["error"].startswith("Explorer: at step 2 the state was set or held by hand")
+    session.clamp("h", 1, 0.0, 2)
+    session.run(torch.ones(3, 1), progress=False)
+    values = part(Asked(page)("memory", step=8, target={"y": 0}, method="gradient"), "values")
+    assert (values["start"], len(values["rows"])) == (7, 1)
+    session.rewind(1)
+    before = Asked(page)("memory", step=1, target={"y": 0}, method="gradient")
+    assert part(before, "values")["edited"] is False
+
+
 def test_a_long_past_is_asked_only_about_its_newest_part(open_page, monkeypatch):
     monkeypatch.setattr("rnnlab.widgets.studies.LONGEST", 8)
     page = open_page(lambda: rl.explore(rl.RNN(1, 2)))

@@ -134,7 +134,8 @@ export function memoryView(model, link, choose) {
     status.update(work);
     const values = work.parts.values ?? null;
     const fading = work.parts.fading ?? null;
-    said.textContent = fading ? fadingText(fading) : "";
+    said.textContent = (fading ? fadingText(fading) : "") + (values?.edited
+      ? ` The run was changed by hand at step ${values.start}: told is what depends on the inputs after it.` : "");
     const log = scale.value === "log";
     const title = target.selectedOptions[0].textContent;
     drawBars(strip, store, lanes, at, style, values, log, { title, step: selection.step ?? null,

@@ -6,14 +6,23 @@ import { laneLimit, mark, unitLabel } from "./stateview.js";
 // Beside the state view: the outputs, and the inspector of the selected units.
 
 const LISTED = 10;
-const sign = (text) => text.replace("-", "−");
-export const shown = (v, digits = 3) => (Number.isNaN(v) ? "–" : sign(v.toFixed(digits)));
+const sign = (text) => text.replaceAll("-", "−");
+
+/** A number in three digits behind the point, or in powers of ten where these do not show it. */
+export function shown(v) {
+  if (Number.isNaN(v)) return "–";
+  if (!Number.isFinite(v)) return v > 0 ? "∞" : "−∞";
+  const size = Math.abs(v);
+  return sign(size && (size < 0.001 || size >= 1e5) ? v.toExponential(2) : v.toFixed(3));
+}
 
 /** A number of a list whose largest is `limit`, in few digits that still tell it from the others. */
 export function fewDigits(v, limit) {
-  if (limit < 0.001 && v) return Number.isNaN(v) ? "–" : sign(v.toExponential(1));
+  if (!Number.isFinite(v) || !Number.isFinite(limit)) return shown(v);
+  if (!v) return "0";
+  if (limit < 0.001 || limit >= 1e5) return sign(v.toExponential(1));
   const digits = Math.max(2, 1 - Math.floor(Math.log10(limit)));
-  return shown(Number(v.toFixed(digits)) || (Number.isNaN(v) ? v : 0), digits);
+  return sign((Number(v.toFixed(digits)) || 0).toFixed(digits));
 }
 
 /** The step that is looked at: the one clicked, else the session's place. */
@@ -115,8 +124,13 @@ export function inspectorView(model, link, choose) {
     const key = JSON.stringify([step, store.place.branch, units.map((u) => u.label)]);
     if (key !== built) {
       built = key;
+      const active = document.activeElement;
+      const held = rows.find(({ number, slider }) => active === number || active === slider);
+      const kind = held?.slider === active ? "slider" : "number";
       body.replaceChildren();
       build(units, step, (lane) => laneLimit(lane, store));
+      // a value set by the keyboard makes a branch, and so these rows anew: the next key goes on here
+      if (held) rows.find(({ unit }) => unit.label === held.unit.label)?.[kind].focus();
     }
     const want = units.length && step > 0 ? `${key} ${store.place.length}` : "";
     if (want && want !== asked && !Number.isNaN(store.value(step, units[0].column))) {

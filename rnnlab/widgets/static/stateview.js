@@ -186,7 +186,12 @@ function drawScale(g, at, lane, limit, table, style) {
   g.strokeRect(x - 0.5, lane.top - 0.5, 9, high + 1);
   g.textAlign = "left";
   g.fillStyle = style.faint;
-  const low = lane.kind === "signed" ? -limit : 0;
+  const signed = lane.kind === "signed";
+  const low = signed ? -limit : 0;
+  if (high < 22) { // one line has room
+    g.fillText(signed ? `±${format(limit)}` : `0–${format(limit)}`, x + 12, lane.top + high / 2);
+    return;
+  }
   g.fillText(format(limit), x + 12, lane.top + 5);
   if (high >= 40 && lane.kind === "signed") g.fillText("0", x + 12, lane.top + high / 2);
   g.fillText(format(low), x + 12, lane.top + high - 4);
@@ -204,8 +209,12 @@ function bar(table) {
 }
 const bars = new WeakMap();
 
-/** Two significant digits, with a real minus sign. */
-export const format = (v) => String(Number(v.toPrecision(2))).replace("-", "−");
+/** Two significant digits, with a real minus sign; in powers of ten where it would be long. */
+export function format(v) {
+  const size = Math.abs(v);
+  const text = size && (size >= 1e4 || size < 0.001) ? v.toExponential(1).replace(".0e", "e") : String(Number(v.toPrecision(2)));
+  return text.replace("e+", "e").replaceAll("-", "−");
+}
 
 function drawSelection(g, at, style, selection) {
   (selection.units ?? []).forEach(([name, unit], number) => {

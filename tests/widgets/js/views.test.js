@@ -4,8 +4,8 @@ import { carriers, distance } from "../../../rnnlab/widgets/static/compare.js";
 import { Field } from "../../../rnnlab/widgets/static/field.js";
 import { chosenUnits, lineRange } from "../../../rnnlab/widgets/static/lines.js";
 import { moved, selectUnit } from "../../../rnnlab/widgets/static/pointer.js";
-import { gateRows, lookedAt } from "../../../rnnlab/widgets/static/sidebar.js";
-import { WHOLE, layout, panned, slotOf, unitAt, zoomed } from "../../../rnnlab/widgets/static/stateview.js";
+import { fewDigits, gateRows, lookedAt, shown } from "../../../rnnlab/widgets/static/sidebar.js";
+import { WHOLE, format, layout, panned, slotOf, unitAt, zoomed } from "../../../rnnlab/widgets/static/stateview.js";
 import { Store } from "../../../rnnlab/widgets/static/store.js";
 import { project } from "../../../rnnlab/widgets/static/trajectory.js";
 
@@ -119,4 +119,14 @@ test("gates say what they imply, and only for the step they belong to", () => {
   assert.deepEqual(gateRows(told, unit, 4, "main"), []);
   assert.deepEqual(gateRows(told, unit, 3, "other"), []);
   assert.deepEqual(gateRows(told, { unit: 1, lane: { name: "1.h", role: "state" } }, 3, "main"), []);
+});
+
+test("numbers are shown so that they can be read: tiny, huge, none", () => {
+  assert.deepEqual([0.5, -0.25, 0, -8.6e-8, 2944816.75, Infinity, -Infinity, NaN].map(shown),
+    ["0.500", "−0.250", "0.000", "−8.60e−8", "2.94e+6", "∞", "−∞", "–"]);
+  assert.equal(fewDigits(0, 1e-12), "0", "all outputs exactly zero");
+  assert.deepEqual([fewDigits(0.5, 1), fewDigits(-3e-9, 1e-8), fewDigits(2e6, 3e6), fewDigits(NaN, 1), fewDigits(1, Infinity)],
+    ["0.50", "−3.0e−9", "2.0e+6", "–", "1.000"]);
+  assert.deepEqual([2000000, -200000, 5e-6, 0.5, -2, 0, 1500].map(format),
+    ["2e6", "−2e5", "5e−6", "0.5", "−2", "0", "1500"]);
 });
