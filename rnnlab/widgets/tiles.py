@@ -105,8 +105,9 @@ class _Decoded(Column):
     def __len__(self) -> int:
         return self._session.length(self._branch)
 
-    def read(self, start: int, stop: int) -> np.ndarray:
-        return values(self._session, [self._lane], start + 1, stop + 1, self._branch)
+    def read(self, start: int, stop: int, units: slice | None = None) -> np.ndarray:
+        rows = values(self._session, [self._lane], start + 1, stop + 1, self._branch)
+        return rows if units is None else rows[..., units]
 
     def take(self, rows: np.ndarray, units: slice | None = None) -> np.ndarray:
         # tiles begin at whole blocks: what is looked at row by row lies close together

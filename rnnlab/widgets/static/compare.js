@@ -75,13 +75,15 @@ export function compareView(model, link, choose) {
       : "The distance is drawn where the steps of both branches are here; others are on their way.";
     strip.ariaLabel = `Distance between ${place.branch} and ${others.map(([name]) => name).join(", ")}, `
       + "per layer and step";
-    const found = carriers(store, others[0][1], states, step);
-    const key = JSON.stringify([found.map(([l, u]) => [l.name, u]), step, others[0][0]]);
+    const beyond = step > others[0][1].place.length;
+    const found = beyond ? [] : carriers(store, others[0][1], states, step);
+    const key = JSON.stringify([found.map(([l, u]) => [l.name, u]), step, others[0][0], beyond]);
     if (list.dataset.key === key) return;
     list.dataset.key = key;
     const against = others.length > 1 ? ` from ${others[0][0]}` : "";
     list.replaceChildren(
-      el("span", { className: "rl-faint" }, {}, found.length
+      el("span", { className: "rl-faint" }, {}, beyond
+        ? `${others[0][0]} ends at step ${others[0][1].place.length}: there is no step ${step} to compare.` : found.length
         ? `At step ${step} the difference${against} is carried by` : `At step ${step} no unit differs${against}.`),
       ...found.map(([lane, unit, d]) => el("button", { type: "button", title: "Select this unit" },
         { click: () => choose(lane.name, unit) },

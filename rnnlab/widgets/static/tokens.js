@@ -123,7 +123,7 @@ export function tokensView(link, model, { choose, later }) {
     }
     signal.value = name;
     unit.max = found.units - 1;
-    if (document.activeElement !== unit) unit.value = found.unit;
+    if (document.activeElement !== unit || unit.valueAsNumber > unit.max) unit.value = found.unit;
     const kind = !lane && fits && known.sigmoid ? "share" : "signed";
     const limit = lane ? laneLimit(lane, store) : 1;
     const table = colorTable(style.theme, kind);
