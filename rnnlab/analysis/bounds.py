@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,12 +10,15 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from rnnlab.analysis.dynamics import F64, Inputs
-from rnnlab.cells import GRUCell, GRUv3Cell, LSTMCell, RNNCell, identity
+from rnnlab.analysis.watch import Call, holders, stepped
+from rnnlab.cells import GRUCell, GRUv3Cell, JANETCell, LSTMCell, RNNCell, identity
+from rnnlab.cells.lem import LEMCell
 from rnnlab.cells.lightru import LightRUCell
 from rnnlab.cells.mgu import MGUCell
 from rnnlab.cells.torch_cells import TorchGRUCell, TorchLSTMCell, TorchRNNCell
 from rnnlab.cells.ugrnn import UGRNNCell
-from rnnlab.layers import Apply, Chain, Dense, Stacked
+from rnnlab.functional import as_cell
+from rnnlab.layers import Apply, Dense
 from rnnlab.nested import named_leaves
 from rnnlab.recur import Recur, recurs
 
@@ -35,51 +39,105 @@ _RANGES: dict[Any, tuple[float, float]] = {
     "relu": (0.0, _INF),
 }
 _GROWING = (torch.tanh, torch.sigmoid, torch.relu, nn.functional.relu, identity)
+_MODULES: dict[type, Any] = {nn.Tanh: torch.tanh, nn.Sigmoid: torch.sigmoid, nn.ReLU: torch.relu}
+_RULED = (*_MODULES, nn.Identity, nn.Dropout, nn.Linear, Dense, Apply)
 
 
 def invariant_box(model: Any, inputs: Inputs) -> tuple[Tensor, Tensor]:
     """Bounds `(n,)`, `(n,)` of a box that F(·, x) maps into itself; infinite where unknown.
 
-        |h| ≤ 1             RNN with tanh, GRU, MGU, UGRNN, Light-RU
+        |h| ≤ 1             RNN with tanh, GRU, MGU, UGRNN, Light-RU; LEM with dt ≤ 1
         0 ≤ h ≤ 1           RNN with sigmoid;  0 ≤ h for relu
-        |h| ≤ 1,  |c| ≤ i_max / (1 − f_max)    LSTM, with the largest gates at |h| ≤ 1 and this x
+        |h| ≤ max(1, e^β)   JANET
+        |c| ≤ i_max / (1 − f_max), |h| ≤ 1    LSTM, with the largest gates at |h| ≤ 1 and its input
 
-    In the order of the states of `as_cell`. An LSTM behind layers whose range is not known has no
-    bound of c.
+    In the order of the states of `as_cell`. The input of a layer is what it is given in a step,
+    in whatever container it stands: the same for every state, or, through layers that only grow or
+    are linear, the outputs of layers with bounds. Where it is neither, c has no bound.
 
     Example:
         >>> import torch, rnnlab as rl
         >>> invariant_box(rl.RNN(1, 2), (torch.zeros(1),))
         (tensor([-1., -1.], dtype=torch.float64), tensor([1., 1.], dtype=torch.float64))
     """
-    found: dict[int, list[tuple[Tensor, Tensor]]] = {}
-    x = inputs[0]
-    exact = len(inputs) == 1 and x.is_floating_point() and x.dim() == 1
     with torch.no_grad():
-        _walk(model, (x.to(F64), x.to(F64)) if exact else None, found)
+        layers = [recur for _, recur in recurs(model)]
+        given = _given(model, inputs) if any(type(r.cell) in LSTMS for r in layers) else {}
         lower, upper = [], []
-        for _, recur in recurs(model):
-            parts = found.get(id(recur)) or _cell(recur, None)
-            for low, high in parts:
+        for place, recur in enumerate(layers):
+            for low, high in _cell(recur, given.get(place)):
                 lower.append(low.flatten())
                 upper.append(high.flatten())
         return torch.cat(lower).to(F64), torch.cat(upper).to(F64)
 
 
-def _walk(model: Any, x: Interval, found: dict[int, Any]) -> Interval:
-    """The range of the output; notes the bounds of every state on the way."""
-    if type(model) in (Chain, Stacked):
-        for layer in model:
-            x = _walk(layer, x, found)
+class _Watched(nn.Module):
+    """A model whose steps are kept with what its layers were given."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.calls: list[Call] = []
+
+    def forward(self, *xs: Any) -> _Watched:
+        self.calls = stepped(self.model, xs, _RULED)
+        return self
+
+
+def _given(model: nn.Module, inputs: Inputs) -> dict[int, Interval]:
+    """The range of the input of each layer with a state, by its place among them."""
+    cell = as_cell(_Watched(model), dtype=F64)
+    generator = torch.Generator().manual_seed(0)
+    start = cell.flat(cell.initial_state())
+    steps: list[list[Call]] = []
+    for size in (0.0, 1.0, 10.0, 1000.0):
+        noise = torch.randn(start.shape, generator=generator, dtype=F64).to(start.device)
+        try:
+            watched = cell.flat_step(size * noise, *inputs)[1]
+        except Exception:  # a model that cannot take some states has no known range
+            return {}
+        steps.append(watched.calls)
+    if len({tuple(id(call.layer) for call in step) for step in steps}) > 1:
+        return {}
+    taken = holders(watched.model)
+    place = {id(recur): k for k, (_, recur) in enumerate(recurs(watched.model))}
+    outputs: dict[int, Interval] = {}
+    found: dict[int, Interval] = {}
+    for same in zip(*steps, strict=True):
+        call = same[0]
+        x = _constant([c.x for c in same]) or outputs.get(id(call.x))
+        layers = [call.layer] if type(call.layer) is Recur else taken.get(id(call.layer))
+        for recur in layers or ():
+            again = place[id(recur)] in found  # called twice in a step: either input counts
+            found[place[id(recur)]] = None if again else x
+            known = type(recur.cell) in (*RNNS, *LSTMS, *BLENDS)
+            x = _cell(recur, x)[0] if known else None
+        if layers is None:
+            x = _through(call.layer, x)
+        y = call.y[0] if isinstance(call.y, tuple) else call.y
+        outputs[id(y)] = x
+    return found
+
+
+def _constant(xs: list[Any]) -> Interval:
+    """The range of the rows of an input that is the same for every state."""
+    first = xs[0]
+    if not isinstance(first, Tensor) or not first.is_floating_point() or not first.dim():
+        return None
+    if not all(isinstance(x, Tensor) and torch.equal(x, first) for x in xs):
+        return None
+    rows = first.to(F64).reshape(-1, first.shape[-1])
+    return (rows.amin(dim=0), rows.amax(dim=0)) if len(rows) else None
+
+
+def _through(layer: Any, x: Interval) -> Interval:
+    """The range of the output of a layer without a state."""
+    if x is None or isinstance(layer, (nn.Identity, nn.Dropout)):
         return x
-    if type(model) is Recur:
-        parts = found[id(model)] = _cell(model, x)
-        return parts[0] if type(model.cell) in (*RNNS, *LSTMS, *BLENDS) else None
-    if type(model) is Dense and x is not None:
-        return _activate(model.activation, _linear(x, model.weight, model.bias))
-    if type(model) is Apply:
-        return _activate(model.fn, x)
-    return None
+    if isinstance(layer, (Dense, nn.Linear)):
+        fn = layer.activation if isinstance(layer, Dense) else identity
+        return _activate(fn, _linear(x, layer.weight, layer.bias))
+    return _activate(layer.fn if isinstance(layer, Apply) else _MODULES[type(layer)], x)
 
 
 def _cell(recur: Recur, x: Interval) -> list[tuple[Tensor, Tensor]]:
@@ -88,19 +146,20 @@ def _cell(recur: Recur, x: Interval) -> list[tuple[Tensor, Tensor]]:
     parts = [torch.as_tensor(leaf, dtype=F64) for _, leaf in named_leaves(recur.init)]
     if type(cell) in RNNS:
         return [_box(parts[0], *_RANGES.get(cell.activation, (-_INF, _INF)))]
-    if type(cell) in BLENDS:
-        return [_box(parts[0], -1.0, 1.0)]
+    if type(cell) in BLENDS or (type(cell) is LEMCell and cell.dt <= 1):
+        return [_box(part, -1.0, 1.0) for part in parts]
+    if type(cell) is JANETCell:  # i/(1 − f) = (1 + eˢ)/(1 + eˢ⁻ᵝ)
+        most = max(1.0, math.exp(min(cell.beta, 700.0)))
+        return [_box(parts[0], -most, most)]
     if type(cell) in LSTMS:
         h = _box(parts[0], -1.0, 1.0)
         high = torch.full_like(parts[1], _INF)
         if x is not None:
-            biases = [getattr(cell, name, None) for name in ("bias", "bias_ih", "bias_hh")]
-            bias = sum(
-                (b.to(F64) for b in biases if b is not None), start=torch.zeros((), dtype=F64)
-            )
-            _, u = _linear(x, cell.weight_ih, None)
-            a = u + bias + cell.weight_hh.to(F64).abs().sum(dim=1)
-            i, f, _, _ = a.chunk(4, dim=-1)
+            u = _linear(x, cell.weight_ih, None)[1]
+            for name in ("bias", "bias_ih", "bias_hh"):
+                bias = getattr(cell, name, None)
+                u = u if bias is None else u + bias.to(F64)
+            i, f, _, _ = (u + cell.weight_hh.to(F64).abs().sum(dim=1)).chunk(4, dim=-1)
             high = torch.sigmoid(i) / torch.sigmoid(-f)
         return [h, (-high, high)]
     return [_box(part, -_INF, _INF) for part in parts]

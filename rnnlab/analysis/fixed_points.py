@@ -136,7 +136,9 @@ def fixed_points(
 
     q is minimised from many starts (Levenberg–Marquardt; a third of them after undamped Newton
     steps, a third after s ← s − r(s)), then brought to rounding by damped Newton. The residuals of
-    GRU, LSTM and their kin have the same zeros as s − F(s), and no others where a gate is closed.
+    all gated cells of the library and of torch.nn have the same zeros as s − F(s), and no others
+    where a gate is closed, in whatever module the layer stands; one that a module calls several
+    times in a step has s − F(s).
     Starts: states on trajectories, noise around them, a Sobol box, and mirror images, midpoints and
     recombinations of what was found; rounds go on until two bring nothing new and the index sum is
     right. Points outside the invariant set (|h| ≤ 1 for tanh RNN and GRU; |c| ≤ i_max/(1 − f_max)

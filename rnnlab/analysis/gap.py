@@ -6,78 +6,39 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
-from rnnlab.analysis.bounds import BLENDS, LSTMS
+from rnnlab.analysis.closed import TINY, formula_of
 from rnnlab.analysis.dynamics import F64, Dynamics, Field, Inputs
-from rnnlab.cells.base import Cell
-from rnnlab.cells.torch_cells import TorchGRUCell
-from rnnlab.cells.ugrnn import UGRNNCell
-from rnnlab.functional import as_cell, private_copy
-from rnnlab.nested import State
-from rnnlab.recur import Recur, recurs
-
-_TINY = 1e-300
-
-
-def _logits(cell: Any, h: Tensor, u: Tensor) -> Tensor:
-    """W x + U h + b of all blocks of an LSTM."""
-    return u + linear(h, cell.recurrent_weight())
-
-
-def _openness(cell: Any, h: Tensor, u: Tensor, values: dict[str, Tensor]) -> Tensor:
-    """The share of the candidate in the new state of a blend, exact when it is tiny: 1 − z."""
-    if "f" in values:  # MGU, Light-RU: h' = (1 − f)∘h + f∘n
-        return values["f"]
-    size = cell.hidden_size
-    rows = slice(0, size) if isinstance(cell, UGRNNCell) else slice(size, 2 * size)
-    a = u[..., rows] + linear(h, cell.weight_hh[rows])
-    if isinstance(cell, TorchGRUCell) and cell.bias_hh is not None:
-        a = a + cell.bias_hh[rows]
-    return torch.sigmoid(-a)
+from rnnlab.analysis.watch import single_steps
+from rnnlab.functional import as_cell
+from rnnlab.nested import fill, named_leaves
+from rnnlab.recur import recurs
 
 
 class _Gap(nn.Module):
-    """A cell that gives, in place of its new state, one of three things.
+    """A model whose step leaves in place of the new state a `Part` of what is known of it: `gap`,
+    `cancelled` or `scale`; of a layer whose formula is not known s − F(s), and 1 as its scale."""
 
-    - `gap`: state − F(state), each product of small factors formed as such;
-    - `cancelled`: the same divided by what a closed gate makes small;
-    - `scale`: that divisor.
-    """
-
-    def __init__(self, cell: Cell, mode: str) -> None:
+    def __init__(self, model: nn.Module, part: str) -> None:
         super().__init__()
-        self.cell = cell
-        self.mode = mode
-        self.state_names = cell.state_names
+        self.model = model
+        self.part = part
 
-    def initial_state(self) -> State:
-        return self.cell.initial_state()
-
-    def forward(self, state: State, x: Tensor) -> tuple[State, Tensor]:
-        cell: Any = self.cell
-        u = cell.project(x)
-        if type(cell) in LSTMS:
-            return self._lstm(state, _logits(cell, state[0], u))
-        values = cell.equation(state, u)
-        candidate = values["c" if isinstance(cell, UGRNNCell) else "n"]
-        share = _openness(cell, state, u, values)
-        gap = share * (state - candidate)
-        found = {"gap": gap, "cancelled": state - candidate, "scale": share}
-        return found[self.mode], state - gap
-
-    def _lstm(self, state: tuple[Tensor, Tensor], a: Tensor) -> tuple[State, Tensor]:
-        h, c = state
-        i, f, g, o = a.chunk(4, dim=-1)
-        share, write = torch.sigmoid(-f), torch.sigmoid(i) * torch.tanh(g)
-        gap = share * c - write
-        o = torch.sigmoid(o)
-        after = o * torch.tanh(c - gap)
-        if self.mode == "gap":
-            return (h - after, gap), after
-        if self.mode == "scale":
-            return (torch.ones_like(h), share), after
-        return (h - o * torch.tanh(c), c - write / share.clamp(min=_TINY)), after
+    def forward(self, *xs: Any) -> None:
+        layers = [recur for _, recur in recurs(self.model)]
+        before = [recur.__dict__["_state"] for recur in layers]
+        steps = single_steps(self.model, xs)
+        for recur, old in zip(layers, before, strict=True):
+            new = recur.__dict__["_state"]
+            formula = formula_of(recur.cell) if id(recur) in steps else None
+            if formula is not None:
+                leaves = [getattr(p, self.part) for p in formula(recur.cell, *steps[id(recur)])]
+            else:
+                leaves = [
+                    torch.ones_like(a - b) if self.part == "scale" else a - b
+                    for (_, a), (_, b) in zip(named_leaves(old), named_leaves(new), strict=True)
+                ]
+            recur.__dict__["_state"] = fill(new, iter(leaves))
 
 
 class Gaps:
@@ -92,28 +53,20 @@ class Gaps:
     """
 
     def __init__(self, dynamics: Dynamics, inputs: Inputs, period: int = 1) -> None:
-        known: Tensor = torch.zeros(dynamics.n, dtype=torch.bool, device=dynamics.device)
-        cells = {}
-        paths = [
-            path
-            for path, recur in recurs(dynamics.model)
-            if type(recur) is Recur and type(recur.cell) in (*BLENDS, *LSTMS)
-        ]
-        for path in paths:
-            recur = dict(recurs(dynamics.model))[path]
-            for name in recur.cell.state_names:  # type: ignore[union-attr]
-                known[dynamics.cell.slices[f"{path}.{name}" if path else name]] = True
-        for mode in ("gap", "cancelled", "scale") if paths else ():
-            copy = private_copy(dynamics.model, lambda v: v.to(F64) if v.is_floating_point() else v)
-            inside = dict(recurs(copy))
-            for path in paths:
-                inside[path].cell = _Gap(inside[path].cell, mode)  # type: ignore[arg-type]
-            cells[mode] = as_cell(copy, dtype=F64)
+        gated = any(formula_of(recur.cell) for _, recur in recurs(dynamics.model))
+        cells = {
+            name: as_cell(_Gap(dynamics.model, name), dtype=F64)
+            for name in (("gap", "cancelled", "scale") if gated else ())
+        }
 
-        def part(mode: str, s: Tensor) -> Tensor:
-            value = dynamics.call(cells[mode] if paths else dynamics.cell, s, inputs)
-            rest = torch.ones_like(s) if mode == "scale" else s - value
-            return torch.where(known, value, rest) if paths else rest
+        def part(name: str, s: Tensor) -> Tensor:
+            if gated:
+                return dynamics.call(cells[name], s, inputs)
+            return (
+                torch.ones_like(s)
+                if name == "scale"
+                else s - dynamics.call(dynamics.cell, s, inputs)
+            )
 
         def gap(s: Tensor) -> Tensor:
             total = torch.zeros_like(s)
@@ -125,7 +78,7 @@ class Gaps:
         def residual(s: Tensor) -> Tensor:
             if period == 1:
                 return part("cancelled", s)
-            return gap(s) / part("scale", s).clamp(min=_TINY)
+            return gap(s) / part("scale", s).clamp(min=TINY)
 
         self.gap = Field(gap, dynamics.direct, dynamics.beat)
         self.residual = Field(residual, dynamics.direct, dynamics.beat)
