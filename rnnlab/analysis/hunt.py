@@ -14,6 +14,7 @@ from rnnlab.analysis.classify import index_sum
 from rnnlab.analysis.continua import Continuum, continua
 from rnnlab.analysis.dynamics import F64, Dynamics, Inputs, own
 from rnnlab.analysis.gap import Gaps
+from rnnlab.analysis.honest import cuts_autograd
 from rnnlab.analysis.progress import Progress
 from rnnlab.analysis.search import Search
 from rnnlab.cells.base import describe
@@ -64,6 +65,13 @@ def hunt(
     failed = []
     if lost:
         failed.append("The model's state is not finite after the first step at this input.")
+    elif cuts_autograd(d.field(inputs), _some(visited, first=d.vector(None))):
+        failed.append(
+            "The derivative that autograd gives is not that of the model's values: it is cut "
+            "(.detach(), float(), .item(), .data) or replaced on the way. What rests on it, from "
+            "the search to the eigenvalues, is not to be trusted; write the step in "
+            "differentiable torch operations."
+        )
     some = min(128, count)
     first = [given, visited[:: max(1, -(-len(visited) // some))]]
     quiet, total = 0, None
@@ -103,6 +111,12 @@ def hunt(
         failed.append(
             f"The index sum is {total:+d} where +1 is certain: a point is missing, or the state "
             "leaves its bounds."
+        )
+    stuck = search.rejected["did not converge"]
+    if 2 * stuck > search.starts and not complete:
+        failed.append(
+            f"{stuck:,} of {search.starts:,} starts did not converge: there may be points that "
+            "were not found, or that cannot be, where F is not smooth or a gate is closed."
         )
     return _found(search, sets, complete, None if complete is None else total, failed)
 
@@ -173,6 +187,14 @@ def _visited(
             break
         rows.append(s)
     return (torch.cat(rows) if rows else s), lost
+
+
+def _some(visited: Tensor, first: Tensor) -> Tensor:
+    """A few states to try something at: the initial one and some on trajectories, all moved."""
+    rows = torch.cat([first.unsqueeze(0), visited[:: max(1, len(visited) // 3)][:3]])
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(rows.shape, generator=generator, dtype=F64).to(rows.device)
+    return rows + 0.1 * noise
 
 
 def _box(

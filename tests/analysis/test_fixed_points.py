@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import numpy as np
@@ -370,7 +371,32 @@ class TestIncomplete:
         found = fixed_points(rl.Recur(lambda h, x: (h + 1 + h * h, h), torch.zeros(1)), rounds=3)
         assert len(found.points) == 0
         assert found.rejected["did not converge"] == found.starts
-        assert found.failed == ()
+        assert found.failed == (
+            f"{found.starts:,} of {found.starts:,} starts did not converge: there may be points "
+            "that were not found, or that cannot be, where F is not smooth or a gate is closed.",
+        )
+
+    @pytest.mark.parametrize(
+        "step",
+        [
+            lambda h: torch.tanh(2 * h.detach()) + 0 * h,
+            lambda h: torch.tanh(2 * h * h.detach() + 0.3),
+            lambda h: torch.stack([h[0] * 0 + math.tanh(2 * h[0].item()), torch.tanh(h[1])]),
+        ],
+    )
+    def test_a_cell_that_cuts_autograd(self, step):
+        found = fixed_points(
+            rl.Recur(lambda h, x: (step(h), h), torch.zeros(2)), rounds=1, starts=6
+        )
+        assert found.failed[0].startswith("The derivative that autograd gives is not that of")
+
+    @pytest.mark.parametrize(
+        "step",
+        [torch.relu, torch.floor, lambda h: torch.tanh(1e7 * h), lambda h: 1e6 + 1e-3 * h],
+    )
+    def test_a_steep_or_broken_cell_does_not(self, step):
+        cell = rl.Recur(lambda h, x: (step(h), h), torch.zeros(2))
+        assert "autograd" not in " ".join(fixed_points(cell, rounds=1, starts=6).failed)
 
     @pytest.mark.parametrize("x", [np.nan, np.inf])
     def test_an_input_that_is_not_finite(self, x):
