@@ -112,6 +112,12 @@ def hunt(
             f"The index sum is {total:+d} where +1 is certain: a point is missing, or the state "
             "leaves its bounds."
         )
+    if search.broken is not None and not lost:
+        shown = ", ".join(f"{v:.6g}" for v in search.broken[:4].tolist())
+        failed.append(
+            f"F(s) = s also where its derivative is not finite, as at s = ({shown}"
+            f"{', …' if d.n > 4 else ''}): not among the points, for its stability cannot be told."
+        )
     stuck = search.rejected["did not converge"]
     if 2 * stuck > search.starts and not complete:
         failed.append(

@@ -49,6 +49,7 @@ class Search:
         self.points = torch.zeros(0, self.n, dtype=torch.float64, device=self.lower.device)
         self.radius = torch.zeros(0, dtype=torch.float64, device=self.lower.device)
         self.flat = self.points
+        self.broken: Tensor | None = None
         self.starts = self.merged = 0
         reasons: list[str] = ["not finite", "did not converge", "outside the invariant set"]
         reasons.append("outside the searched box")
@@ -117,6 +118,7 @@ class Search:
         self.rejected["not finite"] += int(found.lost)
         good = found.norm <= ACCEPT * found.rounding
         self.rejected["did not converge"] += int((~good).sum())
+        self._note_broken(found.at(~good))
         found = found.at(good)
         slack = 1e-9 + torch.where(found.regular, found.radius, 0.0).unsqueeze(1)
         outside = ((found.s < self.lower - slack) | (found.s > self.upper + slack)).any(dim=1)
@@ -129,6 +131,13 @@ class Search:
         found = found.at(~away)
         self._keep_flat(found.at(~found.regular))
         return self._merge(found.at(found.regular))
+
+    def _note_broken(self, found: Batch) -> None:
+        """Note a state that F leaves where it is but where its slope is not finite."""
+        if self.broken is None and bool((odd := ~torch.isfinite(found.norm)).any()):
+            s = found.s[odd]
+            fixed = self.residual(s).norm(dim=1) <= ACCEPT * EPS * (1 + s.norm(dim=1))
+            self.broken = s[fixed][0] if bool(fixed.any()) else None
 
     def _keep_flat(self, found: Batch) -> None:
         """Keep states with a singular Jacobian, none too close to another."""

@@ -376,6 +376,15 @@ class TestIncomplete:
             "that were not found, or that cannot be, where F is not smooth or a gate is closed.",
         )
 
+    def test_a_point_where_the_slope_is_infinite(self):
+        cell = rl.Recur(lambda h, x: (h.sign() * h.abs().sqrt(), h), torch.full((1,), 0.3))
+        found = fixed_points(cell, rounds=3)
+        assert found.points.ravel().round(9).tolist() == [-1.0, 1.0]
+        assert found.failed == (
+            "F(s) = s also where its derivative is not finite, as at s = (0): not among the "
+            "points, for its stability cannot be told.",
+        )
+
     @pytest.mark.parametrize(
         "step",
         [
