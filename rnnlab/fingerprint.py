@@ -59,11 +59,6 @@ def _content(value: Tensor) -> np.ndarray:
     return data.reshape(-1).view(torch.uint8).numpy() if data.numel() else np.empty(0, np.uint8)
 
 
-def versions(model: Any) -> tuple[int, ...]:
-    """A cheap mark that changes when torch changes a weight in place (an optimiser step)."""
-    return tuple(value._version for value in weights(model).values())
-
-
 def first_difference(a: Mapping[str, str], b: Mapping[str, str]) -> str | None:
     """The first parameter in which two fingerprints differ, or None."""
     for name in [*a, *(name for name in b if name not in a)]:
