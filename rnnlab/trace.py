@@ -16,8 +16,9 @@ import numpy as np
 
 from rnnlab.errors import RnnlabError
 
-SCHEMA = 1
-"""Version of the file format; a file of a newer version is refused, not guessed at."""
+SCHEMA = 2
+"""Version of the file format; a file of a newer version is refused, not guessed at. Before 2 the
+weights were one fingerprint, and not known by their steps; such a file is still read."""
 
 
 class Trace:

@@ -174,6 +174,14 @@ class TestSlicing:
         with pytest.raises(RnnlabError, match=r"^Trace: index by a name"):
             trace[("h",)]
 
+    def test_a_file_with_one_fingerprint_is_read(self, tmp_path):
+        """As they were before the weights were known by their steps."""
+        header = {"kind": "Trace", "schema": 1, "names": ["h"], "initial": [], "labels": None}
+        header |= {"outputs": None, "weights": {"w": "1"}, "edits": []}
+        write_file(tmp_path / "old.npz", {"array/0": np.zeros((4, 2))}, header)
+        old = Trace.load(tmp_path / "old.npz")
+        assert (old.weights, old[2:].weights) == ({"w": "1"}, {"w": "1"})
+
     def test_edits_move_along(self):
         edits = [{"t": t, "kind": "poke"} for t in (0, 2, 3, 5)]
         assert [edit["t"] for edit in made(edits=edits)[2:4].edits] == [0, 1]

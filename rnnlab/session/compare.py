@@ -42,7 +42,10 @@ class Comparison:
         return [(int(u), float(squares[u] / total) if total else 0.0) for u in order]
 
     def begins(self, name: str, above: float = 0.0) -> int | None:
-        """The first aligned pair whose distance exceeds `above`: its position in `steps`."""
+        """The first aligned pair whose distance exceeds `above`: its position in `steps`.
+
+        A distance that is not a number counts as one that does.
+        """
         found = np.flatnonzero(~(self._known(self.distance, name) <= above))
         return int(found[0]) if len(found) else None
 

@@ -1,5 +1,7 @@
 """compare, find, match, backtrack: against what they mean, written out."""
 
+import sys
+from difflib import SequenceMatcher
 from itertools import pairwise
 
 import numpy as np
@@ -132,16 +134,21 @@ class TestCompare:
             with pytest.raises(rl.RnnlabError, match=r"^compare: no 'zz' was compared, but h\.$"):
                 ask("zz")
 
-    def test_long_texts_that_differ_in_a_word_take_no_time(self):
-        """A million pairs of characters would be looked at otherwise: minutes."""
+    def test_of_long_texts_only_what_differs_is_searched(self, monkeypatch):
+        """Only what lies between the common beginning and the common end is searched."""
         text = list("the river bank was steep. " * 2000)
         other = text[:20_000] + list("very ") + text[20_000:]
         rows = np.zeros((len(other), 1))
-        found = compare(
-            Trace({"h": rows[: len(text)]}, labels=text),
-            Trace({"h": rows}, labels=other),
-            align="label",
-        )
+        searched = []
+
+        def matcher(junk, ours, theirs, autojunk):
+            searched.append((len(ours), len(theirs)))
+            return SequenceMatcher(junk, ours, theirs, autojunk)
+
+        monkeypatch.setattr(sys.modules["rnnlab.session.compare"], "SequenceMatcher", matcher)
+        one = Trace({"h": rows[: len(text)]}, labels=text)
+        found = compare(one, Trace({"h": rows}, labels=other), align="label")
+        assert searched == [(0, len("very "))]
         assert len(found.steps) == len(text)
         assert all(text[i - 1] == other[j - 1] for i, j in found.steps)
 
