@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -254,12 +255,15 @@ class TestConstraints:
     def test_the_build_machine_tests_these_versions(self, root, in_ci):
         if not in_ci:
             pytest.skip("any versions will do here; with CI=true they must be the pinned ones")
-        wrong = {}
-        for distribution in importlib.metadata.distributions():
-            name = canonicalize_name(distribution.metadata["Name"])
-            version = distribution.version.split("+")[0]
-            if name in pins(root) and pins(root)[name] != version:
-                wrong[name] = version
+        # Not all of sys.path: importing setuptools puts the packages it carries for itself there.
+        installed = {
+            canonicalize_name(found.metadata["Name"]): found.version.split("+")[0]
+            for found in importlib.metadata.distributions(path=[sysconfig.get_path("purelib")])
+        }
+        pinned = pins(root)
+        shared = installed.keys() & pinned.keys()
+        assert len(shared) > 100, "the environment was not read"
+        wrong = {name: installed[name] for name in shared if installed[name] != pinned[name]}
         assert wrong == {}
 
 
