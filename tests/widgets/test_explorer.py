@@ -8,7 +8,7 @@ import torch
 
 import rnnlab as rl
 from rnnlab.widgets import insight, wire
-from rnnlab.widgets.module import module
+from rnnlab.widgets.module import PARTS, STATIC, module
 
 XS = np.linspace(-1, 1, 36).reshape(12, 3)
 
@@ -327,8 +327,12 @@ def test_the_module_is_self_contained():
     assert not re.search(r"^import ", text, re.MULTILINE)
     assert "http" not in text
     assert text.count("export default") == 1
-    names = re.findall(r"^(?:export )?(?:function|const|class) (\w+)", text, re.MULTILINE)
+    parts = [(STATIC / name).read_text(encoding="utf-8") for name in PARTS]
+    top = re.compile(r"^(?:export )?(?:async )?(?:function|const|let|class) (\w+)", re.MULTILINE)
+    names = [name for part in parts for name in top.findall(part)]
     assert len(names) == len(set(names)), "two parts define the same name"
+    # Indentation is dropped, which must not be able to change a string.
+    assert not [line for part in parts for line in part.splitlines() if line.count("`") % 2]
 
 
 def press_all(page, *actions):
