@@ -16,6 +16,7 @@ from rnnlab.analysis.result import Result, counted, frame, number
 from rnnlab.errors import RnnlabError
 
 _EPS = float(torch.finfo(torch.float64).eps)
+_TINY = float(torch.finfo(torch.float64).tiny)
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -23,7 +24,8 @@ class Lyapunov(Result):
     """Lyapunov exponents; made by `lyapunov`.
 
     Attributes:
-        exponents: `(k,)`, largest first, in nats per step; −inf for a direction that dies.
+        exponents: `(k,)`, largest first, in nats per step; −inf for a direction that one step
+            shrinks to zero, or so far that float64 cannot tell it from zero.
         standard_error: `(k,)`, from the means of ten blocks of steps, in nats per step; 0 where the
             exponent is −inf, NaN with fewer than 20 steps.
         running: `(steps, k)`, the mean up to each step: how far it has settled.
@@ -69,6 +71,9 @@ class Lyapunov(Result):
         more = ", …" if len(self.exponents) > 3 else ""
         said = f"{len(self.exponents)} of {self.n}: {shown}{more} nats per step"
         said += f" over {counted(self.steps, 'step')}"
+        if dead := int(np.isneginf(self.exponents).sum()):
+            first = self.transient + 1 + int(np.isneginf(self.running).any(axis=1).argmax())
+            said += f"; {dead} −∞ (shrunk to rounding within one step, first at step {first})"
         return said + (
             "" if np.isnan(self.dimension) else f"; Kaplan–Yorke dimension {number(self.dimension)}"
         )
@@ -88,8 +93,10 @@ def lyapunov(
 
         Z_t = J_t Q_{t−1},   Q_t R_t = Z_t,   λ_i = mean_t ln|R_t,ii|,   J_t = ∂F/∂s(s_{t−1}, x_t)
 
-    J_t times Q, in the order of time. A direction that a step maps to zero (to rounding: an R_ii
-    below 4 n ε times its column) gets the exponent −∞ and is taken out of Q.
+    J_t times Q, in the order of time. A direction that a step maps to zero gets the exponent −∞ and
+    is taken out of Q; to zero means to rounding: |R_ii| at most 4 n ε times the rows of Z it comes
+    from. These are sorted by size before each factorization, so a direction that saturated units
+    shrink by far more than ε keeps its exponent.
     D = j + Σ_{i≤j} λ_i / |λ_{j+1}|, with j the last for which the sum is not negative.
 
     Args:
@@ -208,16 +215,12 @@ class _Tracker:
     def advance(self, Z: Tensor) -> None:
         """Take Z = J Q apart again."""
         growth = np.full(self.k, -np.inf)
-        Q, R = torch.linalg.qr(Z)
-        size = R.diagonal().abs()
-        dead = size <= 4 * self.n * _EPS * Z.norm(dim=0)
+        Q, size, dead = _factored(Z)
         while bool(dead.any()):  # the first only: behind it, Q is arbitrary
             first = int(dead.int().argmax())
             del self.alive[first]
             Z = torch.cat([Z[:, :first], Z[:, first + 1 :]], dim=1)
-            Q, R = torch.linalg.qr(Z)
-            size = R.diagonal().abs()
-            dead = size <= 4 * self.n * _EPS * Z.norm(dim=0)
+            Q, size, dead = _factored(Z)
         growth[self.alive] = to_numpy(size.log())
         self.Q = Q
         self.t += 1
@@ -227,6 +230,22 @@ class _Tracker:
             # what died on the way in may live on from here; if not, it dies again at once
             self.Q = self._fresh(Q, self.k - len(self.alive))
             self.alive = list(range(self.k))
+
+
+def _factored(Z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Z = Q R as Q, |R_ii|, and which of these are zero to rounding.
+
+    With its rows in falling order, Householder's factorization errs in each row by ε times that row
+    (Cox & Higham 1998), so R_ii by ε times the rows from i on, not ε times the whole column.
+    """
+    if not Z.shape[1]:
+        return Z, Z[0], Z[0] > 0
+    norms, order = Z.norm(dim=1).sort(descending=True, stable=True)
+    Q, R = torch.linalg.qr(Z[order])
+    shares = (norms / norms[0].clamp(min=_TINY)).square()
+    below = norms[0] * shares.flip(0).cumsum(0).flip(0).sqrt()[: Z.shape[1]]
+    size = R.diagonal().abs()
+    return torch.empty_like(Q).index_copy_(0, order, Q), size, size <= 4 * len(Z) * _EPS * below
 
 
 def _products(d: Dynamics, states: Tensor, inputs: Inputs, tracker: _Tracker) -> Any:

@@ -141,6 +141,29 @@ class TestDeadDirections:
         found = lyapunov(rnn(np.diag([0.5, 0.5]), "relu", bias=[1.0, -1.0]), np.zeros((50, 1)))
         np.testing.assert_allclose(found.exponents, [np.log(0.5), -np.inf])
 
+    def test_saturated_units_shrink_a_direction_without_killing_it(self):
+        """1 − tanh² of a unit at 14 is 3e-12, less than rounding beside a hundred other units."""
+        n, steps = 100, 40
+        W = 1.5 * np.random.default_rng(1).normal(size=(n, n)) / np.sqrt(n)
+        bias = np.zeros(n)
+        bias[[0, 50]] = 14.0
+        found = lyapunov(rnn(W, bias=bias), np.zeros((steps, 1)), transient=10)
+        h, want = np.zeros(n), []
+        for _ in range(steps):
+            h = np.tanh(W @ h + bias)
+            want.append(np.log(1 - h * h).sum() + np.linalg.slogdet(W)[1])
+        np.testing.assert_allclose(found.log_det, want[10:], rtol=1e-5)
+        assert found.exponents[-2:].max() < -15 < found.exponents[-3]
+
+    def test_a_connectivity_of_low_rank(self):
+        """Rounding leaves something of the directions that the rank lacks; it is not a rate."""
+        rng = np.random.default_rng(2)
+        W = rng.normal(size=(40, 3)) @ rng.normal(size=(3, 40)) / 40
+        found = lyapunov(rnn(W), np.zeros((30, 1)), transient=5)
+        assert np.isneginf(found.exponents).tolist() == [False] * 3 + [True] * 37
+        assert found.failed == ()
+        assert "37 −∞ (shrunk to rounding within one step, first at step 6)" in repr(found)
+
 
 def test_the_largest_few():
     model = varied(rl.RNN(1, 20, dtype=F64), size=0.3)
