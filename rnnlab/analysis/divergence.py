@@ -32,7 +32,8 @@ class Divergence(Result):
         predicted: `(K,)`, ‖δ‖ with δ carried on by the Jacobian along `a`.
         error: `(K,)`, ‖(s_b − s_a) − δ‖.
         growth: mean of ln(distance) per step, last over first place where they differ, in nats per
-            step; NaN if they never differ, −inf if they meet again.
+            step; NaN if they differ nowhere or at the last step only, −inf if they
+            meet again.
         linear_until: the last step up to which the prediction is off by less than 10 %.
         edited: whether a state was changed by hand on the way, which no prediction knows of.
         a, b: the names of the branches.
@@ -75,7 +76,9 @@ class Divergence(Result):
         last = self.steps[-1]
         said = f"{self.a!r} and {self.b!r} from step {self.steps[0]} to {last}: "
         said += f"{number(self.distance[0])} → {number(self.distance[-1])}, "
-        return said + f"{number(self.growth)} nats per step; linear until {self.linear_until}"
+        known = not np.isnan(self.growth)
+        said += f"{number(self.growth)} nats per step" if known else "growth not known"
+        return said + f"; linear until {self.linear_until}"
 
 
 def divergence(
@@ -112,7 +115,7 @@ def divergence(
         >>> s.rewind(2)
         >>> y = s.step(torch.tensor([1.5]))
         >>> divergence(s, "main", s.branch_name)
-        Divergence('main' and 'main@2' from step 2 to 3: 0 → 0.5, 0 nats per step; linear until 3)
+        Divergence('main' and 'main@2' from step 2 to 3: 0 → 0.5, growth not known; linear until 3)
     """
     owner = "divergence"
     if a == b:
@@ -231,10 +234,8 @@ def _row(d: Dynamics, values: np.ndarray, lead: int, row: int | None) -> np.ndar
 
 def _growth(distance: np.ndarray) -> float:
     apart = np.flatnonzero(distance > 0)
-    if not len(apart):
+    if not len(apart) or apart[0] == len(distance) - 1:
         return float("nan")
     first = apart[0]
-    if first == len(distance) - 1:
-        return 0.0
     with np.errstate(divide="ignore"):
         return float(np.log(distance[-1] / distance[first]) / (len(distance) - 1 - first))

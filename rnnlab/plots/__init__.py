@@ -1,6 +1,7 @@
 """Figures of results: pure functions from what `rnnlab.analysis` returned to plotly Figures.
 
-Every figure takes `theme="light"` or `theme="dark"`, and is readable without colour. Needs plotly:
+Every figure takes `theme="light"`, `theme="dark"` or a plotly template as a value, and is readable
+without colour. Needs plotly:
 `pip install "rnnlab[plots]"`.
 """
 

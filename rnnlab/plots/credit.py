@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from rnnlab.analysis import Attribution, Divergence, Memory, Saturation, Waterfall
+from rnnlab.analysis.result import counted
 from rnnlab.errors import RnnlabError
 from rnnlab.plots.theme import (
     DASHES,
-    DIVERGING,
     SYMBOLS,
     Theme,
     colors,
+    diverging,
+    expect,
     faint,
     go,
     ink,
@@ -21,18 +24,24 @@ from rnnlab.plots.theme import (
 )
 
 _LN10 = float(np.log(10))
+BARS = 4000
+"""At most so many negative cells of a heat map are marked."""
 
 
-def attribution(result: Any, *, labels: Any = None, theme: Theme = "light") -> go.Figure:
+def attribution(result: Attribution, *, labels: Any = None, theme: Theme = "light") -> go.Figure:
     """The signed values by step and feature, and their norm on an absolute log scale.
+
+    Small ones are written into their cells; of more, the negative ones are marked with a bar, down
+    to 5 % of the largest.
 
     Args:
         result: what `analysis.attribution` returned.
         labels: a text per step (tokens), or none.
-        theme: "light" or "dark".
+        theme: "light", "dark" or a plotly template.
 
     Raises:
-        RnnlabError: another theme, or labels that are not one per step.
+        RnnlabError: the result of another analysis, another theme, or labels that are not one per
+            step.
 
     Example:
         >>> import torch, rnnlab as rl
@@ -41,6 +50,7 @@ def attribution(result: Any, *, labels: Any = None, theme: Theme = "light") -> g
         >>> attribution(found).layout.yaxis2.title.text
         'log₁₀ of the norm'
     """
+    expect("attribution", result, Attribution)
     t, features = result.values.shape
     if labels is not None and len(labels) != t:
         raise RnnlabError(
@@ -59,7 +69,7 @@ def attribution(result: Any, *, labels: Any = None, theme: Theme = "light") -> g
         z=result.values.T,
         zmin=-most,
         zmax=most,
-        colorscale=DIVERGING[theme],
+        colorscale=diverging(theme),
         texttemplate="%{z:.2g}" if few else None,
         xgap=1 if few else 0,
         ygap=1,
@@ -68,10 +78,25 @@ def attribution(result: Any, *, labels: Any = None, theme: Theme = "light") -> g
         row=1,
         col=1,
     )
+    if not few:
+        step, feature = np.nonzero(result.values <= -0.05 * most)
+        heaviest = np.argsort(result.values[step, feature], kind="stable")[:BARS]
+        size = float(np.clip(0.5 * min(900 / t, 200 / features), 2, 10))
+        fig.add_scatter(
+            x=steps[step[heaviest]],
+            y=feature[heaviest],
+            mode="markers",
+            marker={"symbol": "line-ew", "size": size, "line": {"width": 1, "color": ink(theme)}},
+            name="negative",
+            hoverinfo="skip",
+            row=1,
+            col=1,
+        )
     fig.add_scatter(
         x=steps,
         y=shown(result.log10_magnitude),
         mode="lines+markers",
+        line={"color": colors(theme)[0]},
         name="norm over the features",
         showlegend=False,
         row=2,
@@ -79,9 +104,9 @@ def attribution(result: Any, *, labels: Any = None, theme: Theme = "light") -> g
     )
     fig.update_xaxes(showgrid=False, zeroline=False, row=1, col=1)
     fig.update_xaxes(zeroline=False, row=2, col=1)
-    feature: dict[str, Any] = {"title_text": "feature", "showgrid": False, "zeroline": False}
-    feature |= {"tickmode": "linear", "dtick": 1} if features <= 12 else {"tickformat": "d"}
-    fig.update_yaxes(**feature, row=1, col=1)
+    rows: dict[str, Any] = {"title_text": "feature", "showgrid": False, "zeroline": False}
+    rows |= {"tickmode": "linear", "dtick": 1} if features <= 12 else {"tickformat": "d"}
+    fig.update_yaxes(**rows, row=1, col=1)
     fig.update_yaxes(title_text="log₁₀ of the norm", row=2, col=1)
     fig.update_xaxes(title_text="step", row=2, col=1)
     if labels is not None:
@@ -89,15 +114,15 @@ def attribution(result: Any, *, labels: Any = None, theme: Theme = "light") -> g
     return fig
 
 
-def memory(result: Any, *, theme: Theme = "light") -> go.Figure:
+def memory(result: Memory, *, theme: Theme = "light") -> go.Figure:
     """How dependence on an input fades with the steps since, on an absolute log scale.
 
     Args:
         result: what `analysis.memory` returned.
-        theme: "light" or "dark".
+        theme: "light", "dark" or a plotly template.
 
     Raises:
-        RnnlabError: another theme.
+        RnnlabError: the result of another analysis, another theme.
 
     Example:
         >>> import torch, rnnlab as rl
@@ -105,9 +130,10 @@ def memory(result: Any, *, theme: Theme = "light") -> go.Figure:
         >>> len(memory(analyse(rl.RNN(2, 3), np.ones((9, 2)))).data)
         3
     """
+    expect("memory", result, Memory)
     t = len(result.log_state)
     least = "" if result.horizon_reached else "at least "
-    title = f"Memory · 1 % horizon {least}{result.horizon} steps"
+    title = f"Memory · 1 % horizon {least}{counted(result.horizon, 'step')}"
     title += f" · e-folding time {result.e_folding:.3g} steps".replace("inf", "∞")
     fig = panels(theme, title, result)
     ago = np.arange(t)
@@ -140,16 +166,16 @@ def memory(result: Any, *, theme: Theme = "light") -> go.Figure:
     return fig
 
 
-def waterfall(result: Any, *, most: int = 40, theme: Theme = "light") -> go.Figure:
+def waterfall(result: Waterfall, *, most: int = 40, theme: Theme = "light") -> go.Figure:
     """What each past step contributes to a cell value, up to the value itself.
 
     Args:
         result: what `analysis.waterfall` returned.
         most: of more steps than this, the oldest are shown as one bar.
-        theme: "light" or "dark".
+        theme: "light", "dark" or a plotly template.
 
     Raises:
-        RnnlabError: another theme.
+        RnnlabError: the result of another analysis, another theme.
 
     Example:
         >>> from rnnlab import Trace
@@ -160,6 +186,7 @@ def waterfall(result: Any, *, most: int = 40, theme: Theme = "light") -> go.Figu
         >>> waterfall(analyse(trace, "c", 0, 2)).data[0].y
         (0.0, 0.125, 0.25, 0.375)
     """
+    expect("waterfall", result, Waterfall)
     split = max(0, result.t - most)
     names, values = ["before"], [result.initial]
     if split:
@@ -176,7 +203,7 @@ def waterfall(result: Any, *, most: int = 40, theme: Theme = "light") -> go.Figu
     fig = panels(theme, title, result)
     palette = colors(theme)
     few = len(values) <= 20
-    told = 0.01 * max(np.nanmax(np.abs(values)), abs(result.value))
+    told = 0.01 * np.nanmax(np.abs([*values, result.value, 0.0]))
     fig.add_waterfall(
         x=[*names, "value"],
         y=[*values, result.value],
@@ -198,15 +225,15 @@ def waterfall(result: Any, *, most: int = 40, theme: Theme = "light") -> go.Figu
     return fig
 
 
-def divergence(result: Any, *, theme: Theme = "light") -> go.Figure:
+def divergence(result: Divergence, *, theme: Theme = "light") -> go.Figure:
     """The distance of two branches and its prediction by the Jacobian, on a log scale.
 
     Args:
         result: what `analysis.divergence` returned.
-        theme: "light" or "dark".
+        theme: "light", "dark" or a plotly template.
 
     Raises:
-        RnnlabError: another theme.
+        RnnlabError: the result of another analysis, another theme.
 
     Example:
         >>> import torch, rnnlab as rl
@@ -218,7 +245,9 @@ def divergence(result: Any, *, theme: Theme = "light") -> go.Figure:
         >>> len(divergence(analyse(s, "main", s.branch_name)).data)
         3
     """
-    title = f"{result.a} and {result.b} · {result.growth:.3g} nats per step"
+    expect("divergence", result, Divergence)
+    growth = "growth not known" if np.isnan(result.growth) else f"{result.growth:.3g} nats per step"
+    title = f"{result.a} and {result.b} · {growth}"
     title += " · edited on the way" if result.edited else ""
     fig = panels(theme, title, result)
     lines = (
@@ -242,7 +271,7 @@ def divergence(result: Any, *, theme: Theme = "light") -> go.Figure:
     return fig
 
 
-def saturation(result: Any, *, theme: Theme = "light") -> go.Figure:
+def saturation(result: Saturation, *, theme: Theme = "light") -> go.Figure:
     """Every gate of every unit by the shares of steps in which it is open and shut.
 
     Each kind of gate has its symbol. Units near the diagonal are binary, units near the origin
@@ -250,10 +279,10 @@ def saturation(result: Any, *, theme: Theme = "light") -> go.Figure:
 
     Args:
         result: what `analysis.saturation` returned.
-        theme: "light" or "dark".
+        theme: "light", "dark" or a plotly template.
 
     Raises:
-        RnnlabError: another theme.
+        RnnlabError: the result of another analysis, another theme.
 
     Example:
         >>> from rnnlab import Trace
@@ -262,6 +291,7 @@ def saturation(result: Any, *, theme: Theme = "light") -> go.Figure:
         >>> len(saturation(analyse(Trace({"r": z, "z": z, "n": z}))).data)
         3
     """
+    expect("saturation", result, Saturation)
     fig = panels(theme, f"Gate saturation, {result.steps:,} steps", result)
     fig.add_scatter(
         x=[0, 1],

@@ -7,16 +7,24 @@ from typing import Any
 
 import numpy as np
 
+from rnnlab.analysis import PCA, Basins, Flow
+from rnnlab.analysis.basins import LOST, UNSETTLED
 from rnnlab.errors import RnnlabError
-from rnnlab.plots.theme import DASHES, SYMBOLS, Theme, colors, faint, go, ink, panels
+from rnnlab.plots.theme import (
+    DASHES,
+    SYMBOLS,
+    Theme,
+    colors,
+    expect,
+    faint,
+    go,
+    greys,
+    ink,
+    panels,
+)
 
-_GREYS = {
-    "light": [[0, "#ffffff"], [1, "#b8bec6"]],
-    "dark": [[0, "#111418"], [1, "#5a636d"]],
-}
 
-
-def flow(result: Any, *, points: Any = None, theme: Theme = "light") -> go.Figure:
+def flow(result: Flow, *, points: Any = None, theme: Theme = "light") -> go.Figure:
     """Arrows along which a step moves the states of the plane; grey where the speed leaves it.
 
     Arrows have lengths by the square root of the velocity. Where the ground is dark, a short arrow
@@ -26,10 +34,10 @@ def flow(result: Any, *, points: Any = None, theme: Theme = "light") -> go.Figur
         result: what `analysis.flow` returned.
         points: fixed points to draw as well (`analysis.fixed_points`), projected: filled if stable;
             small and open if they lie off the plane.
-        theme: "light" or "dark".
+        theme: "light", "dark" or a plotly template.
 
     Raises:
-        RnnlabError: another theme, or points of another state.
+        RnnlabError: the result of another analysis, another theme, or points of another state.
 
     Example:
         >>> import torch, rnnlab as rl
@@ -38,6 +46,7 @@ def flow(result: Any, *, points: Any = None, theme: Theme = "light") -> go.Figur
         >>> flow(found).layout.xaxis.title.text
         'h[0]'
     """
+    expect("flow", result, Flow)
     speed = result.speed[np.isfinite(result.speed)]
     said = f" · speed up to {speed.max():.3g}" if len(speed) else ""
     fig = panels(theme, f"Flow in the plane{said}", result)
@@ -48,7 +57,7 @@ def flow(result: Any, *, points: Any = None, theme: Theme = "light") -> go.Figur
         zmin=0,
         zmax=1,
         zsmooth="best",
-        colorscale=_GREYS[theme],
+        colorscale=greys(theme),
         colorbar={"title": {"text": "share of speed<br>out of the plane"}, "tickformat": ".0%"},
         hovertemplate="%{x:.3g}, %{y:.3g}: %{z:.0%} out of the plane<extra></extra>",
     )
@@ -67,15 +76,15 @@ def flow(result: Any, *, points: Any = None, theme: Theme = "light") -> go.Figur
     return fig
 
 
-def basins(result: Any, *, theme: Theme = "light") -> go.Figure:
+def basins(result: Basins, *, theme: Theme = "light") -> go.Figure:
     """The plane by attractor: each basin outlined and numbered, each attractor marked.
 
     Args:
         result: what `analysis.basins` returned.
-        theme: "light" or "dark".
+        theme: "light", "dark" or a plotly template.
 
     Raises:
-        RnnlabError: another theme.
+        RnnlabError: the result of another analysis, another theme.
 
     Example:
         >>> import torch, rnnlab as rl
@@ -84,10 +93,13 @@ def basins(result: Any, *, theme: Theme = "light") -> go.Figure:
         >>> len(basins(found).data) >= 2
         True
     """
+    expect("basins", result, Basins)
     count = len(result.share)
     title = f"Basins of {count} attractor{'s' * (count != 1)}"
-    open_ = float((result.label < 0).mean())
-    title += f" · {open_:.0%} of the places not settled (blank)" if open_ else ""
+    blank = ((UNSETTLED, "not settled"), (LOST, "not finite"))
+    shares = [(float((result.label == code).mean()), word) for code, word in blank]
+    words = [f"{share:.0%} of the places {word}" for share, word in shares if share]
+    title += f" · {', '.join(words)} (blank)" if words else ""
     fig = panels(theme, title, result)
     palette = colors(theme)
     shades = [palette[k % len(palette)] for k in range(max(count, 1))]
@@ -150,19 +162,20 @@ def basins(result: Any, *, theme: Theme = "light") -> go.Figure:
 
 
 def pca(
-    result: Any, *, others: Mapping[str, Any] | None = None, theme: Theme = "light"
+    result: PCA, *, others: Mapping[str, Any] | None = None, theme: Theme = "light"
 ) -> go.Figure:
     """The path of the run in its first two principal axes, and other runs on the same axes.
 
-    A square marks the beginning, a star the end.
+    A square marks the beginning, a star the end. With one axis (one unit, or `components=1`) the
+    path is drawn over the steps.
 
     Args:
         result: what `analysis.pca` returned; for a batch, its first rows.
         others: name → Trace or states `(T, n)` to place on the stored axes.
-        theme: "light" or "dark".
+        theme: "light", "dark" or a plotly template.
 
     Raises:
-        RnnlabError: another theme, or one axis only.
+        RnnlabError: the result of another analysis, another theme, or states of other units.
 
     Example:
         >>> from rnnlab import Trace
@@ -171,17 +184,17 @@ def pca(
         >>> len(pca(analyse(Trace({"h": h}), "h"), others={"again": h}).data)
         4
     """
-    if len(result.components) < 2:
-        raise RnnlabError(
-            "plots.pca: two axes are needed; analysis.pca(…, components=2) keeps two."
-        )
+    expect("pca", result, PCA)
     fig = panels(theme, f"{', '.join(result.names)} · fitted to {result.fitted}", result)
-    paths: dict[str, np.ndarray] = {"run": _joined(result.initial, result.scores)}
+    paths = {"run": _joined(result.initial, result.scores)}
     paths |= {name: _path(result, states) for name, states in (others or {}).items()}
-    for i, (name, path) in enumerate(paths.items()):
+    for i, (name, (first, path)) in enumerate(paths.items()):
         rows = path[:, None] if path.ndim == 2 else path[:, :6]
         for r in range(rows.shape[1]):
-            x, y = rows[:, r, 0], rows[:, r, 1]
+            places = rows[:, r, :2]
+            if places.shape[1] == 1:
+                places = np.column_stack([np.arange(first, first + len(places)), places])
+            x, y = places.T
             color = colors(theme)[(i + r) % 6]
             title = name if rows.shape[1] == 1 else f"{name}, row {r}"
             fig.add_scatter(
@@ -203,25 +216,28 @@ def pca(
                 text=["begins", "ends"],
                 hoverinfo="text",
             )
-    first, second = (
-        f"PC{k + 1} ({result.variance_ratio[k]:.1%} of the variance)" for k in range(2)
-    )
-    fig.update_xaxes(title_text=first)
-    fig.update_yaxes(title_text=second)
+    titles = [
+        f"PC{k + 1} ({share:.1%} of the variance)"
+        for k, share in enumerate(result.variance_ratio[:2])
+    ]
+    across, up = titles if len(titles) == 2 else ("step", titles[0])
+    fig.update_xaxes(title_text=across)
+    fig.update_yaxes(title_text=up)
     return fig
 
 
-def _path(result: Any, states: Any) -> np.ndarray:
+def _path(result: PCA, states: Any) -> tuple[int, np.ndarray]:
     """Another run on the stored axes, from the state before its first step on if it has one."""
     before = getattr(states, "initial", {})
     known = all(name in before for name in result.names)
     return _joined(result.place(before) if known else None, result.place(states))
 
 
-def _joined(initial: np.ndarray | None, scores: np.ndarray) -> np.ndarray:
+def _joined(initial: np.ndarray | None, scores: np.ndarray) -> tuple[int, np.ndarray]:
+    """A path, and the step after which its first state stood."""
     if initial is None:
-        return scores
-    return np.concatenate([np.broadcast_to(initial, scores.shape[1:])[None], scores])
+        return 1, scores
+    return 0, np.concatenate([np.broadcast_to(initial, scores.shape[1:])[None], scores])
 
 
 def _label(fig: go.Figure, plane: Any) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from rnnlab.analysis import Cycles, FixedPoints
 from rnnlab.errors import RnnlabError
-from rnnlab.plots.theme import Theme, colors, faint, go, panels, unit_circle
+from rnnlab.plots.theme import Theme, colors, expect, faint, go, panels, unit_circle
 
 _KINDS = {
     "stable": ("circle", 0),
@@ -18,7 +19,7 @@ _KINDS = {
 }
 
 
-def fixed_points(result: Any, *, units: Any = None, theme: Theme = "light") -> go.Figure:
+def fixed_points(result: FixedPoints, *, units: Any = None, theme: Theme = "light") -> go.Figure:
     """The fixed points in two dimensions, and the eigenvalues of all of them.
 
     Filled circles are stable, open diamonds unstable, open triangles marginal; a square stands for
@@ -28,10 +29,10 @@ def fixed_points(result: Any, *, units: Any = None, theme: Theme = "light") -> g
         result: what `analysis.fixed_points` returned.
         units: two units to draw, as `(("0.h", 0), ("0.h", 3))`; left out, the state itself up to
             two units, else the two principal axes of the points.
-        theme: "light" or "dark".
+        theme: "light", "dark" or a plotly template.
 
     Raises:
-        RnnlabError: another theme, or units that are not there.
+        RnnlabError: the result of another analysis, another theme, or units that are not there.
 
     Example:
         >>> import torch, rnnlab as rl
@@ -39,6 +40,7 @@ def fixed_points(result: Any, *, units: Any = None, theme: Theme = "light") -> g
         >>> fixed_points(analyse(rl.RNN(1, 2))).layout.xaxis.title.text
         'h[0]'
     """
+    expect("fixed_points", result, FixedPoints)
     sums = {True: "index sum +1", False: "INCOMPLETE by the index sum", None: "no index check"}
     count = len(result.points)
     each = ", ".join(f"{number} {kind}" for kind, number in Counter(result.kinds).items())
@@ -91,7 +93,7 @@ def fixed_points(result: Any, *, units: Any = None, theme: Theme = "light") -> g
     return fig
 
 
-def cycles(result: Any, *, units: Any = None, theme: Theme = "light") -> go.Figure:
+def cycles(result: Cycles, *, units: Any = None, theme: Theme = "light") -> go.Figure:
     """Every orbit as a closed line with its phases numbered, and the multipliers.
 
     Solid lines with filled circles attract; dotted ones with open diamonds do not.
@@ -99,10 +101,10 @@ def cycles(result: Any, *, units: Any = None, theme: Theme = "light") -> go.Figu
     Args:
         result: what `analysis.cycles` returned.
         units: two units to draw, as for `fixed_points`.
-        theme: "light" or "dark".
+        theme: "light", "dark" or a plotly template.
 
     Raises:
-        RnnlabError: another theme, or units that are not there.
+        RnnlabError: the result of another analysis, another theme, or units that are not there.
 
     Example:
         >>> import torch, rnnlab as rl
@@ -112,6 +114,7 @@ def cycles(result: Any, *, units: Any = None, theme: Theme = "light") -> go.Figu
         >>> len(cycles(analyse(cell, period=2)).data)
         3
     """
+    expect("cycles", result, Cycles)
     orbits, period, n = result.points.shape
     title = f"{orbits} orbit{'s' * (orbits != 1)} of period {period}"
     columns = {"columns": 2, "subplot_titles": ("states", "multipliers")}

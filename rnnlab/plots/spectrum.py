@@ -6,20 +6,32 @@ from typing import Any
 
 import numpy as np
 
-from rnnlab.plots.theme import DASHES, SYMBOLS, Theme, colors, faint, go, panels, shown, unit_circle
+from rnnlab.analysis import Jacobian, Lyapunov, Timescales
+from rnnlab.plots.theme import (
+    DASHES,
+    SYMBOLS,
+    Theme,
+    colors,
+    expect,
+    faint,
+    go,
+    panels,
+    shown,
+    unit_circle,
+)
 
 
-def jacobian(result: Any, *, theme: Theme = "light") -> go.Figure:
+def jacobian(result: Jacobian, *, theme: Theme = "light") -> go.Figure:
     """Eigenvalues in the complex plane, and the time constant of each mode.
 
     Circles lie within |λ| = 1 (decay), open diamonds outside (growth).
 
     Args:
         result: what `analysis.jacobian` returned.
-        theme: "light" or "dark".
+        theme: "light", "dark" or a plotly template.
 
     Raises:
-        RnnlabError: another theme.
+        RnnlabError: the result of another analysis, another theme.
 
     Example:
         >>> import torch, rnnlab as rl
@@ -27,6 +39,7 @@ def jacobian(result: Any, *, theme: Theme = "light") -> go.Figure:
         >>> len(jacobian(analyse(rl.RNN(2, 3))).data) > 2
         True
     """
+    expect("jacobian", result, Jacobian)
     n = len(result.state)
     titles = ("eigenvalues of one step", "time constants")
     fig = panels(theme, f"Jacobian, {n} × {n}", result, columns=2, subplot_titles=titles)
@@ -64,15 +77,15 @@ def jacobian(result: Any, *, theme: Theme = "light") -> go.Figure:
     return fig
 
 
-def lyapunov(result: Any, *, theme: Theme = "light") -> go.Figure:
+def lyapunov(result: Lyapunov, *, theme: Theme = "light") -> go.Figure:
     """The exponents with their standard errors, and how their running means settled.
 
     Args:
         result: what `analysis.lyapunov` returned.
-        theme: "light" or "dark".
+        theme: "light", "dark" or a plotly template.
 
     Raises:
-        RnnlabError: another theme.
+        RnnlabError: the result of another analysis, another theme.
 
     Example:
         >>> import torch, rnnlab as rl
@@ -81,6 +94,7 @@ def lyapunov(result: Any, *, theme: Theme = "light") -> go.Figure:
         >>> lyapunov(found, theme="dark").layout.yaxis.title.text
         'nats per step'
     """
+    expect("lyapunov", result, Lyapunov)
     dead = int(np.isneginf(result.exponents).sum())
     title = f"Lyapunov exponents, {result.steps:,} steps"
     title += "" if np.isnan(result.dimension) else f" · Kaplan–Yorke {result.dimension:.3g}"
@@ -118,15 +132,15 @@ def lyapunov(result: Any, *, theme: Theme = "light") -> go.Figure:
     return fig
 
 
-def timescales(result: Any, *, theme: Theme = "light") -> go.Figure:
+def timescales(result: Timescales, *, theme: Theme = "light") -> go.Figure:
     """The time constant of every unit, sorted, one symbol a state.
 
     Args:
         result: what `analysis.timescales` returned.
-        theme: "light" or "dark".
+        theme: "light", "dark" or a plotly template.
 
     Raises:
-        RnnlabError: another theme.
+        RnnlabError: the result of another analysis, another theme.
 
     Example:
         >>> from rnnlab import Trace
@@ -135,6 +149,7 @@ def timescales(result: Any, *, theme: Theme = "light") -> go.Figure:
         >>> len(timescales(analyse(Trace({"r": z, "z": z, "n": z}))).data)
         1
     """
+    expect("timescales", result, Timescales)
     names = [name for name, _ in result.units]
     endless = int(np.isinf(result.tau).sum())
     title = "Time constants of the units" + (f" · {endless} endless, not drawn" if endless else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -17,11 +18,12 @@ except ImportError as error:
         'rnnlab.plots needs plotly. Install it with: pip install "rnnlab[plots]"'
     ) from error
 
-Theme = Literal["light", "dark"]
+Theme = Literal["light", "dark"] | go.layout.Template
+"""A word, or a template as a value: this module's, plotly's or one's own."""
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "diamond-open", "square", "triangle-up-open", "cross", "star-open")
-DIVERGING = {
+_DIVERGING = {
     "light": [
         [0, "#2166ac"],
         [0.25, "#92c5de"],
@@ -43,24 +45,34 @@ colour-blind."""
 # Okabe & Ito 2008: told apart by the colour-blind
 _LIGHT = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#56B4E9")
 _DARK = ("#56B4E9", "#E69F00", "#00C28C", "#E394C0", "#F0E442", "#9BB7FF")
+_COLORS = {"light": _LIGHT, "dark": _DARK}
 _PAPER = {"light": "#ffffff", "dark": "#111418"}
 _INK = {"light": "#1f2328", "dark": "#e6e8eb"}
 _GRID = {"light": "#e3e6ea", "dark": "#2c3238"}
 _LINE = {"light": "#6e7781", "dark": "#8b949e"}
+_GREY = {"light": "#b8bec6", "dark": "#5a636d"}
 
 
 def template(theme: Theme = "light") -> go.layout.Template:
     """The plotly template of a theme, as a value: no global default is touched.
 
+    Args:
+        theme: "light", "dark", or a template, which is returned as it is.
+
     Raises:
-        RnnlabError: a theme other than "light" and "dark".
+        RnnlabError: anything else.
 
     Example:
         >>> template("dark").layout.paper_bgcolor
         '#111418'
     """
-    if theme not in _PAPER:
-        raise RnnlabError(f"plots: theme must be 'light' or 'dark', got {theme!r}.")
+    if isinstance(theme, go.layout.Template):
+        return theme
+    if not isinstance(theme, str) or theme not in _PAPER:
+        raise RnnlabError(
+            "plots: theme must be 'light', 'dark' or a template "
+            f"(plotly.io.templates['plotly_white']), got {theme!r}."
+        )
     axis = {
         "gridcolor": _GRID[theme],
         "linecolor": _LINE[theme],
@@ -76,7 +88,7 @@ def template(theme: Theme = "light") -> go.layout.Template:
         "paper_bgcolor": _PAPER[theme],
         "plot_bgcolor": _PAPER[theme],
         "font": {"color": _INK[theme], "size": 13},
-        "colorway": _LIGHT if theme == "light" else _DARK,
+        "colorway": _COLORS[theme],
         "xaxis": axis,
         "yaxis": axis,
         "legend": {"bgcolor": "rgba(0,0,0,0)"},
@@ -89,17 +101,61 @@ def template(theme: Theme = "light") -> go.layout.Template:
 
 def ink(theme: Theme) -> str:
     """The colour of text."""
-    return _INK[theme]
+    return _layout(theme).get("font", {}).get("color") or _INK[_ground(theme)]
 
 
 def faint(theme: Theme) -> str:
     """The colour of guide lines."""
-    return _LINE[theme]
+    return _LINE[_ground(theme)]
 
 
 def colors(theme: Theme) -> Sequence[str]:
-    """The line colours."""
-    return _LIGHT if theme == "light" else _DARK
+    """The line colours, six or more."""
+    own = _layout(theme).get("colorway") or ()
+    return own if len(own) >= 6 else _COLORS[_ground(theme)]
+
+
+def diverging(theme: Theme) -> list[list[Any]]:
+    """For signed values: blue below zero, red above, zero like the ground."""
+    low, below, _, above, high = _DIVERGING[_ground(theme)]
+    return [low, below, [0.5, _plane(theme)], above, high]
+
+
+def greys(theme: Theme) -> list[list[Any]]:
+    """For shares: from the ground to grey."""
+    return [[0, _plane(theme)], [1, _GREY[_ground(theme)]]]
+
+
+def _layout(theme: Theme) -> dict[str, Any]:
+    return template(theme).to_plotly_json().get("layout", {})
+
+
+def _plane(theme: Theme) -> str:
+    """The colour of the ground that is drawn on."""
+    layout = _layout(theme)
+    return layout.get("plot_bgcolor") or layout.get("paper_bgcolor") or _PAPER["light"]
+
+
+def _ground(theme: Theme) -> str:
+    """Whether a template's ground is "light" or "dark"."""
+    color = _plane(theme).lower().strip()
+    if color.startswith("#") and len(color) >= 7:
+        rgb = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+    elif found := re.fullmatch(r"rgba?\(([^)]*)\)", color):
+        *rgb, alpha = ([float(v) for v in found[1].split(",")] + [1.0])[:4]
+        rgb = rgb if alpha > 0.5 else [255.0] * 3  # what shines through is not known
+    else:
+        rgb = [0.0 if color == "black" else 255.0] * 3
+    return "dark" if 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2] < 128 else "light"
+
+
+def expect(name: str, result: Any, kind: type) -> None:
+    """Refuse what another analysis returned."""
+    if not isinstance(result, kind):
+        raise RnnlabError(
+            f"plots.{name}: draws what analysis.{name} returns, a {kind.__name__}; "
+            f"got a {type(result).__name__}."
+        )
 
 
 def panels(

@@ -104,7 +104,99 @@ def test_lines_and_marks_differ_without_colour(results, name):
 def test_unknown_theme(results, name):
     with pytest.raises(rl.RnnlabError) as error:
         getattr(plots, name)(results[name], theme="sepia")
-    assert str(error.value) == "plots: theme must be 'light' or 'dark', got 'sepia'."
+    assert str(error.value) == (
+        "plots: theme must be 'light', 'dark' or a template "
+        "(plotly.io.templates['plotly_white']), got 'sepia'."
+    )
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("named", ["plotly_white", "plotly_dark", "seaborn", "presentation"])
+def test_a_template_as_a_value(results, name, named):
+    import plotly.io
+
+    given = plotly.io.templates[named]
+    fig = getattr(plots, name)(results[name], theme=given)
+    assert fig.layout.template.to_plotly_json() == given.to_plotly_json()
+    own = getattr(plots, name)(results[name], theme=plots.template("dark"))
+    assert own.to_json() == getattr(plots, name)(results[name], theme="dark").to_json()
+
+
+def test_colours_suit_the_ground_of_a_template():
+    from rnnlab.plots import theme
+
+    def template(**layout):
+        return go.layout.Template(layout=layout)
+
+    dark = template(paper_bgcolor="rgb(17,17,17)", colorway=["red"])
+    assert theme.ink(dark) == theme.ink("dark")
+    assert list(theme.colors(dark)) == list(theme.colors("dark"))
+    assert theme.diverging(dark)[2] == [0.5, "rgb(17,17,17)"]
+    assert theme.faint(template(plot_bgcolor="white")) == theme.faint("light")
+    assert theme.faint(template(plot_bgcolor="black")) == theme.faint("dark")
+    assert theme.faint(template(plot_bgcolor="rgba(0,0,0,0)")) == theme.faint("light")
+    assert theme.ink(template(font={"color": "teal"})) == "teal"
+    assert theme.greys(template()) == theme.greys("light")
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_result_of_another_analysis(results, name):
+    other = "flow" if name != "flow" else "jacobian"
+    for wrong in (results[other], 3):
+        with pytest.raises(rl.RnnlabError) as error:
+            getattr(plots, name)(wrong)
+        assert str(error.value) == (
+            f"plots.{name}: draws what analysis.{name} returns, a "
+            f"{type(results[name]).__name__}; got a {type(wrong).__name__}."
+        )
+
+
+def test_many_negative_values_are_marked():
+    """Signs of a heat map too large for numbers do not hang on hue."""
+    total = rl.Recur(lambda h, x: (h + x[0] - x[1], h + x[0] - x[1]), torch.zeros((), dtype=F64))
+    fig = plots.attribution(analysis.attribution(total, np.ones((40, 2))))
+    marks = next(trace for trace in fig.data if trace.name == "negative")
+    assert sorted(marks.x) == list(range(1, 41))
+    assert set(marks.y) == {1}
+    assert marks.marker.symbol == "line-ew"
+    small = plots.attribution(analysis.attribution(total, np.ones((9, 2))))
+    assert [trace.name for trace in small.data] == [None, "norm over the features"]
+    assert small.data[0].texttemplate == "%{z:.2g}"
+
+
+def test_the_axis_of_one_unit_is_drawn_over_the_steps():
+    h = np.array([[1.0], [3.0], [2.0]])
+    found = analysis.pca(rl.Trace({"h": h}, initial={"h": np.zeros(1)}), "h")
+    fig = plots.pca(found, others={"later": h + 1})
+    assert fig.layout.xaxis.title.text == "step"
+    assert fig.layout.yaxis.title.text == "PC1 (100.0% of the variance)"
+    np.testing.assert_allclose(fig.data[0].x, [0, 1, 2, 3])
+    np.testing.assert_allclose(fig.data[0].y, [-2, -1, 1, 0])
+    np.testing.assert_allclose(fig.data[2].x, [1, 2, 3])
+    np.testing.assert_allclose(fig.data[2].y, [0, 2, 1])
+
+
+def test_places_that_are_not_finite_are_not_called_unsettled():
+    model = rl.Recur(
+        lambda h, x: (torch.where(h[..., :1] > 0, torch.nan, 0.5) * h, h),
+        torch.zeros(2, dtype=F64),
+    )
+    found = analysis.basins(model, PLANE, grid=4, extent=((-1, 1), (-1, 1)))
+    title = plots.basins(found).layout.title.text
+    assert title == "Basins of 1 attractor · 50% of the places not finite (blank)"
+
+
+def test_a_waterfall_of_nan():
+    v = np.full((2, 1), np.nan)
+    trace = rl.Trace(dict.fromkeys("cifgo", v), initial={"c": np.zeros(1)})
+    fig = plots.waterfall(analysis.waterfall(trace, "c", 0, 2))
+    assert "not finite" in fig.layout.title.subtitle.text
+
+
+def test_one_step_is_singular():
+    forgets = rl.Recur(lambda h, x: (x, h), torch.zeros(1, dtype=F64))
+    title = plots.memory(analysis.memory(forgets, np.ones((9, 1)))).layout.title.text
+    assert "1 % horizon 1 step ·" in title
 
 
 def test_what_failed_is_on_the_figure():
