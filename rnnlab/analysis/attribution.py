@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from rnnlab.analysis.dynamics import F64, Dynamics, Field, check_whole, own, to_numpy
+from rnnlab.analysis.arguments import check_whole, is_whole, numbers
+from rnnlab.analysis.dynamics import F64, Dynamics, Field, to_numpy
 from rnnlab.analysis.progress import Progress, Ticks
 from rnnlab.analysis.result import Result, counted, frame, number
 from rnnlab.cells.base import describe
@@ -48,6 +49,9 @@ class Attribution(Result):
 
     axes: ClassVar[dict[str, tuple[str, ...]]] = {
         "values": ("step", "feature"),
+    }
+    measures: ClassVar[dict[str, str]] = {
+        "values": "output units, or output units per input unit for the gradient",
     }
 
     values: np.ndarray
@@ -96,6 +100,7 @@ def attribution(
     points: int = 50,
     rule: Literal["gauss", "midpoint"] = "gauss",
     state: Any = None,
+    row: int | None = None,
     progress: Progress = None,
 ) -> Attribution:
     r"""What the inputs x_1 … x_T contribute to an output y of step `at`.
@@ -115,6 +120,7 @@ def attribution(
         rule: the points are those of Gauss and Legendre, or the midpoints of equal intervals, for
             which the completeness error falls as points⁻².
         state: the state before the first step; the initial one if left out.
+        row: which row of a Trace of a batch of several.
         progress: None, True, False or a function of the share done: see `rnnlab.analysis.progress`.
 
     Returns:
@@ -143,11 +149,11 @@ def attribution(
         raise RnnlabError(f"{owner}: unknown rule {rule!r}. Known: {', '.join(RULES)}.")
     check_whole(owner, points=points)
     d = Dynamics(model, owner)
-    (x, *more), begin = d.sequence(xs)
+    (x, *more), begin = d.sequence(xs, row)
     check_real(owner, x, more)
     steps = len(x)
     at = steps if at is None else at
-    if not isinstance(at, (int, np.integer)) or not 1 <= at <= steps:
+    if not is_whole(at) or not 1 <= at <= steps:
         raise RnnlabError(f"{owner}: at must be a step from 1 to {steps}, got {at!r}.")
     flat = x.reshape(steps, -1)
     s0 = d.vector(begin if state is None else state)
@@ -158,7 +164,10 @@ def attribution(
             s, y = d.step(s, (rows[t].reshape(x.shape[1:]),))
         return _chosen(owner, y, target)
 
-    with d.untouched((x[0],)), d.telling(points, progress) as ticks:
+    with (
+        d.untouched((x[0],)),
+        d.telling(points if method == "integrated" else 1, progress) as ticks,
+    ):
         y = output(flat)
         low, error, used = float("nan"), float("nan"), 0
         if method == "integrated":
@@ -217,7 +226,7 @@ def _gradients(output: Callable[[Tensor], Tensor], rows: Tensor, ticks: Ticks) -
 def _chosen(owner: str, y: Any, target: Any) -> Tensor:
     """The one number of an output."""
     if callable(target):
-        value = target(y)
+        value = _applied(owner, target, y)
         if not isinstance(value, Tensor) or value.numel() != 1:
             raise RnnlabError(
                 f"{owner}: the target function must give one number, got {describe(value)}."
@@ -225,8 +234,7 @@ def _chosen(owner: str, y: Any, target: Any) -> Tensor:
         return value.reshape(())
     leaves = [leaf for _, leaf in named_leaves(y, "y") if isinstance(leaf, Tensor)]
     flat = torch.cat([leaf.reshape(-1).to(F64) for leaf in leaves]) if leaves else torch.zeros(0)
-    whole = isinstance(target, (int, np.integer)) and not isinstance(target, bool)
-    if not whole or not -len(flat) <= target < len(flat):
+    if not is_whole(target) or not -len(flat) <= target < len(flat):
         raise RnnlabError(
             f"{owner}: target must be a function of y or a place from 0 to {len(flat) - 1} in it, "
             f"got {target!r}."
@@ -234,8 +242,20 @@ def _chosen(owner: str, y: Any, target: Any) -> Tensor:
     return flat[int(target)]
 
 
+def _applied(owner: str, target: Callable[[Any], Any], y: Any) -> Any:
+    try:
+        return target(y)
+    except RuntimeError:  # of the model's, or torch.func's, which tries another way then
+        raise
+    except Exception as error:
+        raise RnnlabError(
+            f"{owner}: the target function failed on y, {describe(y)}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
 def _baseline(owner: str, baseline: Any, x: Tensor) -> Tensor:
-    given = torch.zeros_like(x) if baseline is None else torch.as_tensor(own(baseline))
+    given = torch.zeros_like(x) if baseline is None else numbers(owner, "baseline", baseline)
     try:
         return given.to(x.device, F64).expand(x.shape).reshape(len(x), -1)
     except RuntimeError:

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnlab.analysis.dynamics import Dynamics, Field, Inputs, check_whole, to_numpy
+from rnnlab.analysis.arguments import check_whole
+from rnnlab.analysis.dynamics import Dynamics, Field, Inputs, fed, to_numpy
 from rnnlab.analysis.gap import Gaps
 from rnnlab.analysis.plane import Plane, as_plane, grid_states
 from rnnlab.analysis.progress import Progress, Ticks
@@ -63,6 +64,16 @@ class Basins(Result):
         "period": ("attractor",),
         "share": ("attractor",),
         "x": ("feature",),
+    }
+    measures: ClassVar[dict[str, str]] = {
+        "a": "state units",
+        "b": "state units",
+        "label": "",
+        "settled": "steps",
+        "attractors": "state units",
+        "period": "steps",
+        "share": "",
+        "x": "input units",
     }
 
     a: np.ndarray
@@ -179,7 +190,7 @@ def basins(
         period=periods[order].astype(int) if len(ends) else np.zeros(0, dtype=int),
         share=counts[order] / len(label),
         plane=where,
-        x=to_numpy(inputs[0]) if len(inputs) == 1 else np.zeros(0),
+        x=fed(inputs),
         failed=tuple(failed),
     )
 

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnnlab.analysis.arguments import check_whole
 from rnnlab.analysis.classify import completeness, kinds, spectra, summary
-from rnnlab.analysis.dynamics import Dynamics, Field, check_whole, to_numpy
+from rnnlab.analysis.dynamics import Dynamics, Field, fed, to_numpy
 from rnnlab.analysis.gap import Gaps
 from rnnlab.analysis.hunt import hunt
 from rnnlab.analysis.progress import Progress
@@ -39,6 +40,7 @@ class Cycles(Result):
         index_sum: that sum, or None.
         shorter: how many solutions had a shorter period (fixed points among them).
         starts, merged, rejected: as in `FixedPoints`.
+        x: the input (empty if there are several).
         units: the name and position of each entry of a state.
 
     Example:
@@ -58,6 +60,17 @@ class Cycles(Result):
         "residual": ("orbit",),
         "error_radius": ("orbit",),
         "dimension": ("orbit",),
+        "x": ("feature",),
+    }
+    measures: ClassVar[dict[str, str]] = {
+        "points": "state units",
+        "multipliers": "per period",
+        "index": "",
+        "marginal": "",
+        "residual": "state units",
+        "error_radius": "state units",
+        "dimension": "",
+        "x": "input units",
     }
 
     points: np.ndarray
@@ -75,6 +88,7 @@ class Cycles(Result):
     starts: int
     merged: int
     rejected: dict[str, int]
+    x: np.ndarray
     units: Units
 
     @property
@@ -156,7 +170,7 @@ def cycles(
     d = Dynamics(model, owner)
     check_whole(owner, period=period, rounds=rounds)
     inputs = d.inputs(x)
-    with d.untouched(inputs):
+    with d.untouched(inputs), d.telling(rounds, progress) as ticks:
         gaps, single = Gaps(d, inputs, period), Gaps(d, inputs)
         found = hunt(
             d,
@@ -166,7 +180,7 @@ def cycles(
             radius=radius,
             rounds=rounds,
             seed=seed,
-            progress=progress,
+            ticks=ticks,
         )
         for place, members in found.members:
             found.points[place] = members[int(_openness(_orbits(single, members, period)).argmax())]
@@ -199,6 +213,7 @@ def cycles(
         starts=found.search.starts,
         merged=found.search.merged,
         rejected=dict(found.search.rejected),
+        x=fed(inputs),
         units=d.units,
         failed=tuple(found.failed),
     )

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from rnnlab.analysis.dynamics import F64, Dynamics, pushed, to_numpy
 from rnnlab.analysis.progress import Progress
+from rnnlab.analysis.recording import Recording, recorded
 from rnnlab.analysis.result import Result, frame, number
 from rnnlab.errors import RnnlabError
 from rnnlab.fingerprint import fingerprint, first_difference
-from rnnlab.trace import Trace
+from rnnlab.session.session import Session
 
 AGREE = 0.1
 """The prediction holds while it is off by less than this share of the difference."""
@@ -55,6 +56,12 @@ class Divergence(Result):
         "distance": ("place",),
         "predicted": ("place",),
         "error": ("place",),
+    }
+    measures: ClassVar[dict[str, str]] = {
+        "steps": "steps",
+        "distance": "state units",
+        "predicted": "state units",
+        "error": "state units",
     }
 
     steps: np.ndarray
@@ -120,6 +127,10 @@ def divergence(
     owner = "divergence"
     if a == b:
         raise RnnlabError(f"{owner}: the branches must differ, got {a!r} twice.")
+    if not isinstance(session, Session):
+        raise RnnlabError(
+            f"{owner}: needs the Session whose branches are compared, got {type(session).__name__}."
+        )
     traces = session.trace(a), session.trace(b)
     model = session.model
     d = Dynamics(model, owner)
@@ -132,8 +143,9 @@ def divergence(
                 f"{owner}: {other} is not what it was when branch {name!r} was recorded; the "
                 "Jacobian would be another model's. Load the weights of the run."
             )
-    ours, theirs = (_states(d, trace, row) for trace in traces)
-    fed = [_inputs(d, trace, row) for trace in traces]
+    runs = [recorded(d, trace, row) for trace in traces]
+    ours, theirs = (_path(d, run) for run in runs)
+    fed = [d.sequence(run.inputs)[0] for run in runs]
     start = session.shared(a, b)
     # `shared` does not see an edit after the last common step; the states there do
     end = min(len(ours), len(theirs)) - 1
@@ -199,37 +211,13 @@ def _carried(
     return pushed(step, (s, *(now[i] for i in moving)))(delta, *change)
 
 
-def _states(d: Dynamics, trace: Trace, row: int | None) -> Tensor:
+def _path(d: Dynamics, run: Recording) -> Tensor:
     """All states `(T + 1, n)` of a run, the one before the first step included."""
     parts = []
     for name in d.cell.names:
-        values = np.concatenate([np.asarray(trace.initial[name])[None], trace[name]])
-        lead = values.ndim - 1 - len(d.cell.shapes[name])
-        parts.append(_row(d, values, lead, row).reshape(len(values), -1))
+        values = np.concatenate([run.initial[name][None], run.states[name]])
+        parts.append(values.reshape(len(values), -1))
     return torch.as_tensor(np.concatenate(parts, axis=1)).to(d.device, F64)
-
-
-def _inputs(d: Dynamics, trace: Trace, row: int | None) -> tuple[Tensor, ...]:
-    names = ["x"] if "x" in trace else [f"x.{k}" for k in range(9) if f"x.{k}" in trace]
-    like = trace[d.cell.names[0]]
-    batched = like.ndim - 1 - len(d.cell.shapes[d.cell.names[0]])
-    if not d.direct and like.shape[1] == 1:
-        batched = 0  # where a module of someone else has its batch is not known; one row may stay
-    values = [_row(d, trace[name], batched, row) for name in names]
-    return d.sequence(tuple(values))[0]
-
-
-def _row(d: Dynamics, values: np.ndarray, lead: int, row: int | None) -> np.ndarray:
-    if not lead:
-        return values
-    if row is None and values.shape[1] == 1:
-        row = 0
-    if row is None or not 0 <= row < values.shape[1]:
-        raise RnnlabError(
-            f"{d.owner}: the run is a batch of {values.shape[1]}; row= says which (0 to "
-            f"{values.shape[1] - 1}), got {row!r}."
-        )
-    return values[:, row]
 
 
 def _growth(distance: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -12,9 +13,11 @@ from torch import Tensor, nn
 from torch.func import jacrev, vjp, vmap
 
 from rnnlab.adapters.inside import Adapted
+from rnnlab.analysis.arguments import numbers
 from rnnlab.analysis.progress import Progress, Ticks
+from rnnlab.analysis.recording import recorded
 from rnnlab.analysis.result import Units
-from rnnlab.cells.base import Cell, describe
+from rnnlab.cells.base import Cell
 from rnnlab.errors import RnnlabError
 from rnnlab.functional import ModelCell, as_cell
 from rnnlab.layers import Chain, Dense, Stacked
@@ -136,6 +139,12 @@ class Dynamics:
         )
         if not self.n:
             raise RnnlabError(f"{owner}: the state of {self.shown()} has no entries.")
+        for name, leaf in self.cell.initial_state().items():
+            if isinstance(leaf, Tensor) and not leaf.is_floating_point():
+                raise RnnlabError(
+                    f"{owner}: the state {name!r} of {self.shown()} is of type {leaf.dtype}; a "
+                    "derivative needs real numbers. Begin with a state of floats."
+                )
 
     def shown(self) -> str:
         """The model for a message."""
@@ -177,34 +186,24 @@ class Dynamics:
         return torch.zeros((), dtype=F64, device=self.device)
 
     def _tensor(self, value: Any) -> Tensor:
-        try:
-            given = value if isinstance(value, Tensor) else torch.as_tensor(own(value))
-        except (TypeError, ValueError) as error:
-            raise RnnlabError(f"{self.owner}: x is not numeric: {describe(value)}.") from error
-        if given.is_complex():
-            raise RnnlabError(f"{self.owner}: x must be real, got {describe(value)}.")
+        given = numbers(self.owner, "x", value)
         keep = self.whole and not given.is_floating_point()
-        return given.detach().to(self.device, given.dtype if keep else F64)
+        return given.to(self.device, given.dtype if keep else F64)
 
-    def sequence(self, xs: Any) -> tuple[Inputs, Any]:
+    def sequence(self, xs: Any, row: Any = None) -> tuple[Inputs, Any]:
         """A sequence `(T, …)` as tensors with time first, and the state it starts from.
 
         `xs` is an array, a list of steps, a tuple of arrays (several inputs), or a Trace, which
-        brings its initial state along.
+        brings its initial state along; `row` says which of the rows of its batch.
         """
         state = None
         if isinstance(xs, Trace):
-            trace = xs
-            state = {name: trace.initial[name] for name in self.cell.names if name in trace.initial}
-            names = ["x"] if "x" in trace else []
-            while f"x.{len(names)}" in trace:
-                names.append(f"x.{len(names)}")
-            if not names or set(state) != set(self.cell.names):
-                raise RnnlabError(
-                    f"{self.owner}: the trace must have 'x' and the states "
-                    f"{', '.join(self.cell.names)}; it has: {', '.join(trace)}."
-                )
-            xs = tuple(trace[name] for name in names)
+            run = recorded(self, xs, row)
+            xs, state = run.inputs, run.initial
+        elif row is not None:
+            raise RnnlabError(
+                f"{self.owner}: row= is for a Trace of a batch; of an array give one row, xs[:, b]."
+            )
         if isinstance(xs, list) and all(isinstance(x, Tensor) for x in xs) and xs:
             xs = torch.stack(xs)
         given = tuple(self._tensor(part) for part in (xs if isinstance(xs, tuple) else (xs,)))
@@ -223,8 +222,7 @@ class Dynamics:
             state = self.cell.initial_state()
         if isinstance(state, Mapping):
             given = {
-                name: value if isinstance(value, Tensor) else torch.as_tensor(own(value))
-                for name, value in state.items()
+                name: numbers(self.owner, f"state {name!r}", value) for name, value in state.items()
             }
             unknown = [name for name in given if name not in self.cell.names]
             if unknown:
@@ -232,16 +230,18 @@ class Dynamics:
                     f"{self.owner}: no state {unknown[0]!r}. "
                     f"They are: {', '.join(self.cell.names)}."
                 )
-            found = self.cell.flat({k: v.detach().to(self.device) for k, v in given.items()})
+            found = self.cell.flat({k: v.to(self.device) for k, v in given.items()})
         else:
-            found = state if isinstance(state, Tensor) else torch.as_tensor(own(state))
-        found = found.detach().to(self.device, F64)
-        if not self.direct and found.shape == (1, self.n):
+            found = numbers(self.owner, "state", state)
+        found = found.to(self.device, F64)
+        if found.shape == (1, self.n):
             found = found[0]
         if tuple(found.shape) != (self.n,):
+            of_batch = found.dim() == 2 and found.shape[1] == self.n
             raise RnnlabError(
                 f"{self.owner}: one state is needed, a dictionary by name or a vector "
-                f"({self.n},); got shape {tuple(found.shape)}."
+                f"({self.n},); got shape {tuple(found.shape)}"
+                + (f", a batch: take one row of {len(found)}." if of_batch else ".")
             )
         return found
 
@@ -300,20 +300,28 @@ class Dynamics:
         one = threads(1) if self.n <= SMALL and self.device.type == "cpu" else nullcontext()
         with torch.no_grad(), one:
             s = self.vector(None)
-            with torch.random.fork_rng(devices=devices):
+            with torch.random.fork_rng(devices=devices), python_random_kept():
                 drawn = self._random_state()
                 first = self._first_step(s, xs)
-                random = not torch.equal(drawn, self._random_state())
+                drew = not torch.equal(drawn, self._random_state())
+                again = self._first_step(s, xs)
             if first.shape != s.shape:
                 raise RnnlabError(
                     f"{self.owner}: one step of one row is needed; with x of shape "
                     f"{', '.join(str(tuple(x.shape)) for x in xs)} the state becomes "
-                    f"{tuple(first.shape)}."
+                    f"{tuple(first.shape)}. Take one row of a batch: x[b] of a step, xs[:, b] of a "
+                    "sequence."
                 )
-            if random:
+            if drew:
                 raise RnnlabError(
                     f"{self.owner}: {self.shown()} draws random numbers in a step. Dropout in "
                     "training mode? model.eval() switches it off."
+                )
+            if not torch.equal(first.nan_to_num(), again.nan_to_num()):
+                raise RnnlabError(
+                    f"{self.owner}: {self.shown()} gives two different states for the same state "
+                    "and input: random numbers, or something it keeps besides its state. Its step "
+                    "must be a function of the two."
                 )
             try:
                 yield
@@ -322,10 +330,16 @@ class Dynamics:
             except Exception as error:
                 if error is not self.raised:
                     raise
+                advice = (
+                    "A derivative can be followed through torch operations only; write the step "
+                    "without .numpy(), .item() and the like."
+                    if "numpy()" in str(error) or ".item()" in str(error)
+                    else "A model that cannot take some states can give NaN there; that is then "
+                    "said in the result."
+                )
+                said = f"{type(error).__name__}: {error}".rstrip(".")
                 raise RnnlabError(
-                    f"{self.owner}: {self.shown()} failed on the way with "
-                    f"{type(error).__name__}: {error}. A model that cannot take some states can "
-                    "give NaN there; that is then said in the result."
+                    f"{self.owner}: {self.shown()} failed on the way with {said}. {advice}"
                 ) from error
 
     def _first_step(self, s: Tensor, xs: Inputs) -> Tensor:
@@ -339,6 +353,17 @@ class Dynamics:
                 f"{', '.join(str(tuple(x.shape)) for x in xs)} with "
                 f"{type(error).__name__}: {error}. x must have the shape of one step."
             ) from error
+
+
+@contextmanager
+def python_random_kept() -> Iterator[None]:
+    """The random states of Python and numpy are afterwards what they were."""
+    python, of_numpy = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(of_numpy)
 
 
 @contextmanager
@@ -384,14 +409,6 @@ def to_numpy(value: Tensor) -> np.ndarray:
     return value.detach().cpu().numpy().copy()
 
 
-def own(value: Any) -> np.ndarray:
-    """A copy that torch takes: writable, its rows one after the other."""
-    return np.array(value, order="C")
-
-
-def check_whole(owner: str, **numbers: Any) -> None:
-    """Raise unless every number is whole and at least 1."""
-    for name, value in numbers.items():
-        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        if not whole or value < 1:
-            raise RnnlabError(f"{owner}: {name} must be a whole number ≥ 1, got {value!r}.")
+def fed(inputs: Inputs) -> np.ndarray:
+    """The input as a result keeps it; empty if there are several."""
+    return to_numpy(inputs[0]) if len(inputs) == 1 else np.zeros(0)

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from rnnlab.analysis.arguments import check_whole
 from rnnlab.analysis.classify import completeness, kinds, spectra, summary
-from rnnlab.analysis.dynamics import Dynamics, check_whole, to_numpy
+from rnnlab.analysis.dynamics import Dynamics, fed, to_numpy
 from rnnlab.analysis.gap import Gaps
 from rnnlab.analysis.hunt import hunt
 from rnnlab.analysis.progress import Progress
@@ -69,6 +70,19 @@ class FixedPoints(Result):
         "samples": ("sample", "unit"),
         "sample_of": ("sample",),
         "x": ("feature",),
+    }
+    measures: ClassVar[dict[str, str]] = {
+        "points": "state units",
+        "eigenvalues": "per step",
+        "index": "",
+        "marginal": "",
+        "residual": "state units",
+        "speed": "state units per step",
+        "error_radius": "state units",
+        "dimension": "",
+        "samples": "state units",
+        "sample_of": "",
+        "x": "input units",
     }
 
     points: np.ndarray
@@ -180,7 +194,7 @@ def fixed_points(
     d = Dynamics(model, owner)
     check_whole(owner, rounds=rounds)
     inputs = d.inputs(x)
-    with d.untouched(inputs):
+    with d.untouched(inputs), d.telling(rounds, progress) as ticks:
         gaps = Gaps(d, inputs)
         found = hunt(
             d,
@@ -190,7 +204,7 @@ def fixed_points(
             radius=radius,
             rounds=rounds,
             seed=seed,
-            progress=progress,
+            ticks=ticks,
         )
         eigen = spectra(gaps, found.points, found.radius, found.degenerate)
         order = eigen.order(found.points)
@@ -220,7 +234,7 @@ def fixed_points(
         starts=found.search.starts,
         merged=found.search.merged,
         rejected=dict(found.search.rejected),
-        x=to_numpy(inputs[0]) if len(inputs) == 1 else np.zeros(0),
+        x=fed(inputs),
         units=d.units,
         failed=tuple(found.failed),
     )

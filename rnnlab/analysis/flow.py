@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rnnlab.analysis.dynamics import Dynamics, check_whole, to_numpy
+from rnnlab.analysis.arguments import check_whole
+from rnnlab.analysis.dynamics import Dynamics, fed, to_numpy
 from rnnlab.analysis.plane import Plane, as_plane, grid_states
 from rnnlab.analysis.progress import Progress
 from rnnlab.analysis.result import Result, frame, number
@@ -45,6 +46,14 @@ class Flow(Result):
         "speed": ("row", "column"),
         "out_of_plane": ("row", "column"),
         "x": ("feature",),
+    }
+    measures: ClassVar[dict[str, str]] = {
+        "a": "state units",
+        "b": "state units",
+        "velocity": "state units per step",
+        "speed": "state units per step",
+        "out_of_plane": "",
+        "x": "input units",
     }
 
     a: np.ndarray
@@ -144,6 +153,6 @@ def flow(
         speed=speed.reshape(shape),
         out_of_plane=share.reshape(shape),
         plane=where,
-        x=to_numpy(inputs[0]) if len(inputs) == 1 else np.zeros(0),
+        x=fed(inputs),
         failed=tuple(failed),
     )

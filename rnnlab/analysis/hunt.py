@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from rnnlab.analysis.arguments import check_positive, check_seed, is_whole, numbers
 from rnnlab.analysis.bounds import invariant_box
 from rnnlab.analysis.classify import index_sum
 from rnnlab.analysis.continua import Continuum, continua
-from rnnlab.analysis.dynamics import F64, Dynamics, Inputs, own
+from rnnlab.analysis.dynamics import F64, Dynamics, Inputs
 from rnnlab.analysis.gap import Gaps
 from rnnlab.analysis.honest import cuts_autograd
-from rnnlab.analysis.progress import Progress
+from rnnlab.analysis.progress import Ticks
 from rnnlab.analysis.search import Search
 from rnnlab.cells.base import describe
 from rnnlab.errors import RnnlabError
@@ -50,12 +50,13 @@ def hunt(
     radius: float | None,
     rounds: int,
     seed: int,
-    progress: Progress,
+    ticks: Ticks,
 ) -> Found:
     """Search for all zeros of `gaps.residual`."""
     count, given = _starts(d, starts)
-    if radius is not None and not radius > 0:
-        raise RnnlabError(f"{d.owner}: radius must be positive, got {radius!r}.")
+    if radius is not None:
+        check_positive(d.owner, radius=radius)
+    seed = check_seed(d.owner, seed)
     lower, upper = (b.to(d.device) for b in invariant_box(d.model, inputs))
     bounded = bool((torch.isfinite(lower) & torch.isfinite(upper)).all())
     visited, lost = _visited(d, inputs, lower, upper, seed)
@@ -75,22 +76,21 @@ def hunt(
     some = min(128, count)
     first = [given, visited[:: max(1, -(-len(visited) // some))]]
     quiet, total = 0, None
-    with d.telling(rounds, progress) as ticks:
-        for turn in range(rounds if not lost else 1):
-            if turn == 0:
-                fresh = torch.cat(
-                    [*first, search.around(torch.cat(first), count // 4), search.box(count)]
-                )
-            else:
-                fresh = torch.cat([search.box(count // 2), search.relatives(count // 2)])
-            quiet = 0 if search.add(fresh) else quiet + 1
-            ticks.update(points=len(search.points))
-            if quiet < 2:
-                continue
-            decidable = bounded and not len(search.flat)
-            total = index_sum(gaps, search.points) if decidable else None
-            if total in (None, 1):
-                break
+    for turn in range(rounds if not lost else 1):
+        if turn == 0:
+            fresh = torch.cat(
+                [*first, search.around(torch.cat(first), count // 4), search.box(count)]
+            )
+        else:
+            fresh = torch.cat([search.box(count // 2), search.relatives(count // 2)])
+        quiet = 0 if search.add(fresh) else quiet + 1
+        ticks.update(points=len(search.points))
+        if quiet < 2:
+            continue
+        decidable = bounded and not len(search.flat)
+        total = index_sum(gaps, search.points) if decidable else None
+        if total in (None, 1):
+            break
     if quiet < 2 and rounds > 1 and not lost:
         failed.append(
             f"New points were still being found after {search.starts:,} starts; more rounds may "
@@ -149,7 +149,7 @@ def _starts(d: Dynamics, starts: Any) -> tuple[int, Tensor]:
     none = torch.zeros(0, d.n, dtype=F64, device=d.device)
     if starts is None:
         return count, none
-    if isinstance(starts, (int, np.integer)) and not isinstance(starts, bool):
+    if is_whole(starts):
         if starts < 1:
             raise RnnlabError(f"{d.owner}: starts must be at least 1, got {starts}.")
         return int(starts), none
@@ -158,11 +158,10 @@ def _starts(d: Dynamics, starts: Any) -> tuple[int, Tensor]:
         missing = [name for name in d.cell.names if name not in trace]
         if missing:
             raise RnnlabError(f"{d.owner}: the trace of starts has no state {missing[0]!r}.")
-        states = {name: torch.as_tensor(own(trace[name])) for name in d.cell.names}
+        states = {name: numbers(d.owner, name, trace[name]) for name in d.cell.names}
         given = d.cell.flat(states).reshape(-1, d.n)
     else:
-        given = starts.detach() if isinstance(starts, Tensor) else torch.as_tensor(own(starts))
-        given = torch.atleast_2d(given)
+        given = torch.atleast_2d(numbers(d.owner, "starts", starts))
     if given.dim() != 2 or given.shape[1] != d.n:
         raise RnnlabError(
             f"{d.owner}: starts must be states (M, {d.n}), a Trace, or how many to draw; "

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch.func import jacrev
 
-from rnnlab.analysis.dynamics import Dynamics, to_numpy
+from rnnlab.analysis.dynamics import Dynamics, fed, to_numpy
 from rnnlab.analysis.result import Result, Units, frame, number
 
 
@@ -27,6 +27,7 @@ class Jacobian(Result):
         input: `(n, I)` = ∂F/∂x, or None for an input that is no vector of real numbers.
         writes: `(n, I)` complex = left @ input: what each input feature writes into each mode.
         state: `(n,)`, where it was taken.
+        x: the input there (empty if there are several).
         units: the name and position of each entry of a state.
 
     Example:
@@ -50,6 +51,19 @@ class Jacobian(Result):
         "input": ("unit", "feature"),
         "writes": ("mode", "feature"),
         "state": ("unit",),
+        "x": ("feature",),
+    }
+    measures: ClassVar[dict[str, str]] = {
+        "matrix": "per step",
+        "eigenvalues": "per step",
+        "right": "",
+        "left": "",
+        "time_constants": "steps",
+        "frequencies": "cycles per step",
+        "input": "state units per input unit",
+        "writes": "state units per input unit",
+        "state": "state units",
+        "x": "input units",
     }
 
     matrix: np.ndarray
@@ -61,6 +75,7 @@ class Jacobian(Result):
     input: np.ndarray | None
     writes: np.ndarray | None
     state: np.ndarray
+    x: np.ndarray
     units: Units
 
     def to_pandas(self) -> Any:
@@ -144,6 +159,7 @@ def jacobian(model: Any, state: Any = None, x: Any = None) -> Jacobian:
         input=B,
         writes=None if B is None else left @ B,
         state=to_numpy(s),
+        x=fed(inputs),
         units=d.units,
         failed=tuple(failed),
     )

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.func import jacrev, vmap
 
-from rnnlab.analysis.dynamics import CHUNK, Dynamics, Inputs, check_whole, pushed, to_numpy
+from rnnlab.analysis.arguments import check_seed, check_whole, is_whole
+from rnnlab.analysis.dynamics import CHUNK, Dynamics, Inputs, pushed, to_numpy
 from rnnlab.analysis.progress import Progress
 from rnnlab.analysis.result import Result, counted, frame, number
 from rnnlab.errors import RnnlabError
@@ -51,6 +52,12 @@ class Lyapunov(Result):
         "running": ("step", "exponent"),
         "log_det": ("step",),
     }
+    measures: ClassVar[dict[str, str]] = {
+        "exponents": "nats per step",
+        "standard_error": "nats per step",
+        "running": "nats per step",
+        "log_det": "nats per step",
+    }
 
     exponents: np.ndarray
     standard_error: np.ndarray
@@ -85,6 +92,7 @@ def lyapunov(
     k: int | None = None,
     *,
     state: Any = None,
+    row: int | None = None,
     transient: int | None = None,
     seed: int = 0,
     progress: Progress = None,
@@ -104,6 +112,7 @@ def lyapunov(
         xs: the inputs `(T, …)`, or a Trace, whose initial state is then used too.
         k: how many exponents, the largest; all S if left out.
         state: the state before the first step; the initial one if left out.
+        row: which row of a Trace of a batch of several.
         transient: how many of the T steps only turn Q towards its limit; a quarter, at most 200, if
             left out.
         seed: of the first Q, a random orthonormal one.
@@ -129,7 +138,7 @@ def lyapunov(
     """
     owner = "lyapunov"
     d = Dynamics(model, owner)
-    inputs, begin = d.sequence(xs)
+    inputs, begin = d.sequence(xs, row)
     steps = len(inputs[0])
     if k is None:
         k = d.n
@@ -138,13 +147,13 @@ def lyapunov(
         raise RnnlabError(f"{owner}: k = {k} exponents of a state of {d.n} numbers; k ≤ {d.n}.")
     if transient is None:
         transient = min(steps // 4, 200)
-    if not isinstance(transient, (int, np.integer)) or not 0 <= transient < steps:
+    if not is_whole(transient) or not 0 <= transient < steps:
         raise RnnlabError(
             f"{owner}: transient must be a whole number from 0 to {steps - 1} (xs has {steps} "
             f"steps), got {transient!r}."
         )
     failed: list[str] = []
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(check_seed(owner, seed))
     with (
         d.untouched(tuple(part[0] for part in inputs)),
         d.telling(2 * steps, progress) as ticks,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import jacrev, vmap
 
+from rnnlab.analysis.arguments import check_seed
 from rnnlab.analysis.attribution import check_real
 from rnnlab.analysis.dynamics import CHUNK, F64, Dynamics, to_numpy
 from rnnlab.analysis.progress import Progress
@@ -49,6 +50,11 @@ class Memory(Result):
         "log_state": ("step",),
         "log_output": ("step",),
         "log_lag": ("lag",),
+    }
+    measures: ClassVar[dict[str, str]] = {
+        "log_state": "nats",
+        "log_output": "nats",
+        "log_lag": "nats",
     }
 
     log_state: np.ndarray
@@ -93,7 +99,13 @@ class Memory(Result):
 
 
 def memory(
-    model: Any, xs: Any, *, state: Any = None, seed: int = 0, progress: Progress = None
+    model: Any,
+    xs: Any,
+    *,
+    state: Any = None,
+    row: int | None = None,
+    seed: int = 0,
+    progress: Progress = None,
 ) -> Memory:
     r"""How strongly the state and the output at the end still depend on each past input.
 
@@ -106,6 +118,7 @@ def memory(
         model: a cell, Recur, Chain, adapted model or `as_cell(model)`.
         xs: the inputs `(T, I)`, or a Trace, whose initial state is then used too.
         state: the state before the first step; the initial one if left out.
+        row: which row of a Trace of a batch of several.
         seed: nothing here is random; accepted like everywhere.
         progress: None, True, False or a function of the share done: see `rnnlab.analysis.progress`.
 
@@ -123,10 +136,10 @@ def memory(
         >>> memory(rl.Recur(lambda h, x: (h + x, h), torch.zeros(1)), np.ones((20, 1)))
         Memory(20 steps: 1 % horizon at least 20 steps, e-folding time ∞ steps)
     """
-    del seed
     owner = "memory"
+    check_seed(owner, seed)
     d = Dynamics(model, owner)
-    (x, *more), begin = d.sequence(xs)
+    (x, *more), begin = d.sequence(xs, row)
     check_real(owner, x, more)
     failed: list[str] = []
     with d.untouched((x[0],)), d.telling(3 * len(x), progress) as ticks:
@@ -237,7 +250,8 @@ def _forwards(d: Dynamics, states: Tensor, x: Tensor, starts: np.ndarray, ticks:
             with np.errstate(divide="ignore"):
                 sizes = np.append(sizes, np.log(float(size)))
             since = np.append(since, t)
-        np.logaddexp.at(sums, t - since, sizes)
+        with np.errstate(invalid="ignore"):  # of a derivative that is not finite
+            np.logaddexp.at(sums, t - since, sizes)
         np.add.at(counts, t - since, 1)
         ticks.update()
     return sums - np.log(np.maximum(counts, 1))

@@ -44,6 +44,13 @@ class PCA(Result):
         "scores": ("step", "component"),
         "initial": ("component",),
     }
+    measures: ClassVar[dict[str, str]] = {
+        "mean": "state units",
+        "components": "",
+        "variance_ratio": "",
+        "scores": "state units",
+        "initial": "state units",
+    }
 
     mean: np.ndarray
     components: np.ndarray
@@ -105,7 +112,8 @@ def pca(
 
     Returns:
         A `PCA`. `place` puts later states, other branches and pokes on the stored axes: adding a
-        branch moves no axis. Without variance, `failed` says so and the axes mean nothing.
+        branch moves no axis. Without variance beyond
+        rounding, `failed` says so and the axes mean nothing.
 
     Raises:
         RnnlabError: a name that is not there, fewer than 2 steps, values that are not finite.
@@ -118,10 +126,15 @@ def pca(
     owner = "pca"
     if not isinstance(trace, Trace):
         raise RnnlabError(f"{owner}: expected a Trace, got {type(trace).__name__}.")
-    names = (name,) if isinstance(name, str) else tuple(name or trace.states or ())
+    names = (name,) if isinstance(name, str) else name or trace.states or ()
+    if not isinstance(names, Sequence):
+        raise RnnlabError(f"{owner}: name must be an array's name, or several; got {name!r}.")
+    names = tuple(names)
     if not names:
         raise RnnlabError(f"{owner}: the trace has no states; name an array: {', '.join(trace)}.")
     states = _joined(owner, trace, names)
+    if steps is not None and not isinstance(steps, slice):
+        raise RnnlabError(f"{owner}: steps must be a slice, as slice(0, 10); got {steps!r}.")
     used = states[steps or slice(None)]
     flat = used.reshape(-1, states.shape[-1])
     if len(flat) < 2:
@@ -147,8 +160,13 @@ def pca(
     largest = np.argmax(np.abs(axes).round(12), axis=1)
     axes = axes * np.where(axes[rows, largest] < 0, -1.0, 1.0)[:, None] + 0.0
     total = float((values**2).sum())
-    failed = () if total > 0 else ("All states are the same: there is no variance, and no axes.",)
-    shares = values**2 / total if total > 0 else np.zeros_like(values)
+    # a state at rest still moves by the rounding of its recording
+    kinds = [trace[part].dtype for part in names]
+    eps = max(np.finfo(kind if kind.kind == "f" else np.float64).eps for kind in kinds)
+    rounding = flat.size * (4 * float(eps) * np.abs(flat).max()) ** 2
+    varies = total > rounding
+    failed = () if varies else ("All states are the same: there is no variance, and no axes.",)
+    shares = values**2 / total if varies else np.zeros_like(values)
     kept = axes[:components]
     initial = None
     if all(part in trace.initial for part in names):

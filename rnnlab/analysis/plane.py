@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from rnnlab.analysis.arguments import numbers
 from rnnlab.analysis.bounds import invariant_box
 from rnnlab.analysis.dynamics import Dynamics, Inputs, to_numpy
 from rnnlab.analysis.pca import PCA
-from rnnlab.analysis.result import unit_name
+from rnnlab.analysis.result import Frozen, unit_name
 from rnnlab.errors import RnnlabError
 
 
 @dataclass(frozen=True, eq=False)
-class Plane:
-    """origin + a·axes[0] + b·axes[1], with orthonormal axes.
+class Plane(Frozen):
+    """origin + a·axes[0] + b·axes[1], with orthonormal axes. Its arrays are read-only.
 
     Attributes:
         origin: `(n,)`, a state.
@@ -27,7 +28,8 @@ class Plane:
         extent: `((a_min, a_max), (b_min, b_max))`, what to show.
 
     Raises:
-        RnnlabError: axes that are not orthonormal.
+        RnnlabError: an origin that is no vector of numbers, axes that are not orthonormal, an
+            extent that is empty or not finite.
 
     Example:
         >>> plane = Plane(np.zeros(3), np.eye(3)[:2], ("a", "b"), ((-1, 1), (-1, 1)))
@@ -41,12 +43,18 @@ class Plane:
     extent: tuple[tuple[float, float], tuple[float, float]]
 
     def __post_init__(self) -> None:
-        if np.shape(self.axes) != (2, len(self.origin)):
+        for name, value in (("origin", self.origin), ("axes", self.axes)):
+            array = to_numpy(numbers("Plane", name, value).to(torch.float64))
+            object.__setattr__(self, name, array)
+        if self.origin.ndim != 1 or self.axes.shape != (2, len(self.origin)):
             raise RnnlabError(
-                f"Plane: axes must be (2, {len(self.origin)}), got {np.shape(self.axes)}."
+                "Plane: origin must be a state (n,) and axes (2, n); got "
+                f"{self.origin.shape} and {self.axes.shape}."
             )
         if not np.allclose(self.axes @ self.axes.T, np.eye(2), atol=1e-8):
             raise RnnlabError("Plane: the two axes must be orthonormal.")
+        object.__setattr__(self, "extent", _extent("Plane", self.extent))
+        super().__post_init__()
 
     def states(self, places: np.ndarray) -> np.ndarray:
         """The states `(…, n)` at places `(…, 2)`."""
@@ -73,7 +81,7 @@ def as_plane(d: Dynamics, plane: Any, inputs: Inputs, state: Any, extent: Any) -
             raise RnnlabError(
                 f"{d.owner}: the plane is of {len(plane.origin)} numbers, the state has {d.n}."
             )
-        return plane if extent is None else _with(plane, _extent(d, extent))
+        return plane if extent is None else _with(plane, _extent(d.owner, extent))
     if isinstance(plane, PCA):
         return _from_pca(d, plane, origin, extent)
     if isinstance(plane, Sequence) and len(plane) == 2:
@@ -106,7 +114,7 @@ def _from_pca(d: Dynamics, plane: PCA, origin: np.ndarray, extent: Any) -> Plane
         extent = [(lo - 0.15 * size, hi + 0.15 * size) for lo, hi in zip(low, high, strict=True)]
     shares = plane.variance_ratio
     labels = (f"PC1 ({shares[0]:.0%})", f"PC2 ({shares[1]:.0%})")
-    return Plane(origin, axes, labels, _extent(d, extent))
+    return Plane(origin, axes, labels, _extent(d.owner, extent))
 
 
 def _from_units(
@@ -136,18 +144,19 @@ def _from_units(
     origin = origin.copy()
     origin[columns] = 0.0
     first, second = (unit_name(d.units[k]) for k in columns)
-    return Plane(origin, axes, (first, second), _extent(d, extent))
+    return Plane(origin, axes, (first, second), _extent(d.owner, extent))
 
 
-def _extent(d: Dynamics, extent: Any) -> tuple[tuple[float, float], tuple[float, float]]:
+def _extent(owner: str, extent: Any) -> tuple[tuple[float, float], tuple[float, float]]:
     try:
         (a0, a1), (b0, b1) = ((float(lo), float(hi)) for lo, hi in extent)
-        if a0 < a1 and b0 < b1:
+        if -np.inf < a0 < a1 < np.inf and -np.inf < b0 < b1 < np.inf:
             return (a0, a1), (b0, b1)
     except (TypeError, ValueError):
         pass
     raise RnnlabError(
-        f"{d.owner}: extent must be ((low, high), (low, high)) with low < high, got {extent!r}."
+        f"{owner}: extent must be ((low, high), (low, high)), finite and with low < high, "
+        f"got {extent!r}."
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,14 +12,59 @@ Units = tuple[tuple[str, int], ...]
 """Name and position of every entry of a state vector: `(("0.h", 0), ("0.h", 1), …)`."""
 
 
+class Frozen:
+    """The base of frozen dataclasses whose arrays and dictionaries cannot be written to either.
+
+    Nor those of a copy or of what was pickled.
+    """
+
+    def __post_init__(self) -> None:
+        self._freeze()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._freeze()
+
+    def _freeze(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray):
+                self.__dict__[name] = _read_only(value)
+            elif isinstance(value, dict):
+                self.__dict__[name] = ReadOnly(value)
+
+
+def _read_only(value: np.ndarray) -> np.ndarray:
+    view = value.view()
+    view.flags.writeable = False
+    return view
+
+
+class ReadOnly(dict[Any, Any]):
+    """A dictionary that refuses to be changed."""
+
+    def __reduce__(self) -> tuple[type, tuple[dict[Any, Any]]]:
+        return type(self), (dict(self),)
+
+
+def _refuse(self: ReadOnly, *_: Any, **__: Any) -> Any:
+    raise TypeError("A result is read-only; dict(…) makes a copy that is not.")
+
+
+_CHANGES = "__setitem__ __delitem__ __ior__ clear pop popitem setdefault update"
+for _name in _CHANGES.split():
+    setattr(ReadOnly, _name, _refuse)
+
+
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class Result:
+class Result(Frozen):
     """A finished analysis. Its arrays are read-only.
 
     Attributes:
         failed: what went wrong on the way, in words; empty if nothing did. What the arrays then
             hold is still valid unless the text says otherwise.
         axes: name of an array → names of its axes.
+        measures: name of an array → the unit that its values are measured in; "" for a number
+            without one (a count, a share, a place in a list).
 
     Example:
         >>> @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -33,17 +78,9 @@ class Result:
     """
 
     axes: ClassVar[dict[str, tuple[str, ...]]] = {}
+    measures: ClassVar[dict[str, str]] = {}
 
     failed: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, np.ndarray):
-                object.__setattr__(self, f.name, _frozen(value))
-            elif isinstance(value, dict):
-                kept = {k: _frozen(v) if isinstance(v, np.ndarray) else v for k, v in value.items()}
-                object.__setattr__(self, f.name, kept)
 
     def _says(self) -> str:
         """The content of the repr."""
@@ -52,12 +89,6 @@ class Result:
     def __repr__(self) -> str:
         failed = f"; FAILED: {' '.join(self.failed)}" if self.failed else ""
         return f"{type(self).__name__}({self._says()}{failed})"
-
-
-def _frozen(value: np.ndarray) -> np.ndarray:
-    view = value.view()
-    view.flags.writeable = False
-    return view
 
 
 def number(value: float, digits: int = 4) -> str:

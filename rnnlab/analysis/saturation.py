@@ -42,6 +42,12 @@ class Saturation(Result):
         "high": ("row",),
         "mean": ("row",),
     }
+    measures: ClassVar[dict[str, str]] = {
+        "units": "",
+        "low": "",
+        "high": "",
+        "mean": "",
+    }
 
     gates: tuple[str, ...]
     units: np.ndarray
@@ -67,7 +73,11 @@ class Saturation(Result):
         each = []
         for name in names[:6]:
             chosen = gates == name
-            low, high = self.low[chosen].mean(), self.high[chosen].mean()
+            known = chosen & ~np.isnan(self.low)
+            if not known.any():
+                each.append(f"{name} not finite")
+                continue
+            low, high = self.low[known].mean(), self.high[known].mean()
             each.append(f"{name} {low:.0%} shut, {high:.0%} open")
         more = "; …" if len(names) > 6 else ""
         return f"{counted(self.steps, 'step')}: {'; '.join(each)}{more}"
@@ -82,7 +92,7 @@ def saturation(trace: Trace, *, mask: Any = None) -> Saturation:
 
     Returns:
         A `Saturation`. Gates with values that are not finite are named in `failed`; these values
-        are left out.
+        are left out; a unit without a finite one has NaN.
 
     Raises:
         RnnlabError: no gates in the trace, or a mask of another shape.
@@ -115,10 +125,13 @@ def saturation(trace: Trace, *, mask: Any = None) -> Saturation:
             finite = np.isfinite(values)
             if not finite.all():
                 failed.append(f"{join(layer.path, name)} has values that are not finite.")
-            number = np.maximum(finite.sum(axis=0), 1)
-            low = (finite & (values < SHUT)).sum(axis=0) / number
-            high = (finite & (values > OPEN)).sum(axis=0) / number
-            mean = np.where(finite, values, 0).sum(axis=0) / number
+            number = finite.sum(axis=0)
+            sums = (
+                (finite & (values < SHUT)).sum(axis=0),
+                (finite & (values > OPEN)).sum(axis=0),
+                np.where(finite, values, 0).sum(axis=0),
+            )
+            low, high, mean = (np.where(number, s / np.maximum(number, 1), np.nan) for s in sums)
             parts.append(np.stack([np.arange(values.shape[1]), low, high, mean]))
             gates += [join(layer.path, name)] * values.shape[1]
             steps = len(values)

@@ -35,6 +35,10 @@ class Timescales(Result):
         "tau": ("unit",),
         "keep": ("unit",),
     }
+    measures: ClassVar[dict[str, str]] = {
+        "tau": "steps",
+        "keep": "per step",
+    }
 
     tau: np.ndarray
     keep: np.ndarray

@@ -44,6 +44,12 @@ class Waterfall(Result):
         "kept": ("step",),
         "edited": ("step",),
     }
+    measures: ClassVar[dict[str, str]] = {
+        "contributions": "state units",
+        "written": "state units",
+        "kept": "",
+        "edited": "state units",
+    }
 
     contributions: np.ndarray
     written: np.ndarray

@@ -498,7 +498,7 @@ def test_table_and_axes():
         ),
         ({"starts": 0}, "fixed_points: starts must be at least 1, got 0."),
         ({"rounds": 0}, "fixed_points: rounds must be a whole number ≥ 1, got 0."),
-        ({"radius": -1.0}, "fixed_points: radius must be positive, got -1.0."),
+        ({"radius": -1.0}, "fixed_points: radius must be a positive number, got -1.0."),
     ],
 )
 def test_wrong_arguments(options, text):

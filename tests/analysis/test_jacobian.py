@@ -139,7 +139,7 @@ def test_table():
                       "shape (3,)."),
         ({"c": np.zeros(2)}, "jacobian: no state 'c'. They are: h."),
         ({"h": np.zeros((4, 2))}, "jacobian: one state is needed, a dictionary by name or a vector "
-                                  "(2,); got shape (4, 2)."),
+                                  "(2,); got shape (4, 2), a batch: take one row of 4."),
     ],
 )  # fmt: skip
 def test_wrong_state(state, text):

@@ -191,8 +191,16 @@ class TestFlow:
             (
                 PLANE,
                 {"extent": (1, 2)},
-                "flow: extent must be ((low, high), (low, high)) with low < high, got (1, 2).",
+                "flow: extent must be ((low, high), (low, high)), finite and with low < high, "
+                "got (1, 2).",
             ),
+            (
+                PLANE,
+                {"extent": ((-np.inf, 0), (0, 1))},
+                "flow: extent must be ((low, high), (low, high)), finite and with low < high, "
+                "got ((-inf, 0), (0, 1)).",
+            ),
+            (PLANE, {"state": "h"}, "flow: state is not numeric: str 'h'."),
         ],
     )
     def test_wrong_arguments(self, plane, options, text):
