@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rnnlab.analysis import attribution, memory
+from rnnlab.analysis import attribution, memory, waterfall
 from rnnlab.analysis.attribution import check_real
+from rnnlab.derive import derive
 from rnnlab.errors import RnnlabError
 from rnnlab.functional import ModelCell, as_cell, private_copy
 from rnnlab.recur import Recur
 from rnnlab.session import Session
+from rnnlab.trace import Trace
 from rnnlab.widgets.insight import plane, window
 from rnnlab.widgets.portrait import Portrait
 from rnnlab.widgets.work import Job, Message, Send, Work
@@ -66,9 +68,14 @@ class Studies:
                     "tell what was fed before. Look at a later step."
                 )
             start = max(edited, step - LONGEST, 0)
-            subject = Subject.of(self._session, start, step, self._row())
+            row = self._row()
+            subject = Subject.of(self._session, start, step, row)
             target, method = message["target"], str(message["method"])
-            return lambda job: recall(job, subject, target, method, edited=edited == start > 0)
+            touched = edited == start > 0
+            if method == "written":
+                trace = window(self._session, start, step)
+                return lambda job: split(job, subject, trace, target, row, edited=touched)
+            return lambda job: recall(job, subject, target, method, edited=touched)
 
         self._memory.start(message["request"], prepare)
 
@@ -219,6 +226,30 @@ def recall(
             "e_folding": faded.e_folding if np.isfinite(faded.e_folding) else None,
             "endless": bool(np.isposinf(faded.e_folding)),
         },
+    )
+
+
+def split(
+    job: Job, subject: Subject, trace: Trace, target: Message, row: int, *, edited: bool = False
+) -> None:
+    """What each step wrote into a unit, as much of it as is left: it adds up to the value."""
+    if "name" not in target:
+        raise RnnlabError(
+            "Explorer: what was written is told of one unit of a state; select a unit."
+        )
+    derived = derive(subject.model, trace, force=True)
+    found = waterfall(derived, str(target["name"]), int(target["unit"]), len(trace), batch=row)
+    job.part(
+        "values",
+        {
+            "start": subject.start,
+            "edited": edited,
+            "value": found.value,
+            "before": found.initial,
+            "method": "written",
+            "failed": found.failed,
+        },
+        [found.contributions.astype("<f4")],
     )
 
 

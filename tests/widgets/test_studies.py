@@ -87,6 +87,41 @@ def test_the_whole_state_and_output_have_norms(lstm, whole):
     np.testing.assert_allclose(part(found, "values")["rows"], norms, rtol=1e-5)
 
 
+@pytest.mark.parametrize("step", [1, 7, 12])
+def test_a_cell_value_is_split_into_what_was_written(lstm, step):
+    session = lstm.explorer.session
+    target = {"name": "0.c", "unit": 2}
+    values = part(Asked(lstm)("memory", step=step, target=target, method="written"), "values")
+    trace = rl.derive(session.model, session.trace())
+    wanted = rl.analysis.waterfall(trace, "0.c", 2, step)
+    np.testing.assert_allclose(values["rows"], wanted.contributions, rtol=1e-6)
+    assert values["value"] == float(trace["0.c"][step - 1, 2])
+    total = sum(values["rows"]) + values["before"]
+    assert total == pytest.approx(values["value"], abs=1e-6)
+
+
+def test_of_an_edited_run_what_was_written_since(open_page):
+    page = open_page(lambda: rl.explore(rl.GRU(1, 3)))
+    session = page.explorer.session
+    session.run(torch.ones(2, 2, 1), progress=False)
+    session.poke("h", None, torch.tensor([0.5, -0.5, 0.1]).expand(2, 3))
+    session.run(torch.tensor([1.0, -2.0]).expand(3, 2).unsqueeze(-1), progress=False)
+    page.explorer.row = 1
+    target = {"name": "h", "unit": 1}
+    values = part(Asked(page)("memory", step=5, target=target, method="written"), "values")
+    assert (values["start"], values["edited"], len(values["rows"])) == (2, True, 3)
+    z = rl.derive(session.model, session.trace())["z"][2:, 1, 1]
+    assert values["before"] == pytest.approx(-0.5 * float(z.prod()), rel=1e-5)
+
+
+def test_what_cannot_be_split_is_refused(lstm):
+    ask = Asked(lstm)
+    found = ask("memory", step=5, target={"name": "0.h", "unit": 0}, method="written")
+    assert "States that can be split: 0.c." in found[-1]["error"]
+    found = ask("memory", step=5, target={"y": 0}, method="written")
+    assert found[-1]["error"].endswith("is told of one unit of a state; select a unit.")
+
+
 def test_what_was_set_by_hand_depends_on_no_input_before(open_page):
     """y = h: after h is set at step 2, only steps 3 to 5 are left to depend on."""
     page = open_page(lambda: rl.explore(rl.Recur(rl.RNNCell(1, 3))))

@@ -15,9 +15,9 @@ const STRONGEST = 5;
 const OUTPUTS = 12;
 
 const METHODS = [["gradient", "gradient"], ["integrated", "integrated gradients"],
-  ["input_x_gradient", "input × gradient"]];
+  ["input_x_gradient", "input × gradient"], ["written", "exact split of the value"]];
 
-const CONTRIBUTIONS = ["integrated", "input_x_gradient"];
+const CONTRIBUTIONS = ["integrated", "input_x_gradient", "written"];
 
 /** Top and bottom of a logarithmic axis for these magnitudes, as powers of ten; null without any. */
 export function decades(values) {
@@ -52,6 +52,13 @@ export function fadingText({ steps, horizon, reached, e_folding: tau, endless })
   if (tau === null) return `${far}.`;
   if (tau === 0) return `${far}; nothing is left of it later.`;
   return `${far}; later it falls by the factor e in ${tau < 10 ? tau.toFixed(1) : Math.round(tau)} steps.`;
+}
+
+/** How the bars of an exact split add up, in words. */
+export function splitText(values) {
+  if (values?.method !== "written") return "";
+  const rest = values.before ? `, and ${brief(values.before)} left from before step ${values.start + 1}` : "";
+  return `The bars${rest} add up to ${brief(values.value)}: what each step wrote, as much of it as the gates have kept.`;
 }
 
 const power = (k) => (k >= -2 && k <= 3 ? String(10 ** k) : `1e${k}`).replace("-", "−");
@@ -127,6 +134,9 @@ export function memoryView(model, link, choose) {
     offerTargets(lanes, selection, largest(store, lanes, place.t));
     const asked = JSON.parse(target.value);
     method.disabled = Boolean(asked.all);
+    const exact = method.lastElementChild; // of one unit only
+    exact.disabled = !asked.name;
+    if (exact.selected && exact.disabled) method.selectedIndex = 0;
     const state = lanes.find((l) => l.role === "state");
     const now = store.value(place.t, state.from); // after an undo a step may be another one
     const work = link.works.want("memory", { branch: place.branch, step: place.t, now, target: asked,
@@ -134,7 +144,7 @@ export function memoryView(model, link, choose) {
     status.update(work);
     const values = work.parts.values ?? null;
     const fading = work.parts.fading ?? null;
-    said.textContent = (fading ? fadingText(fading) : "") + (values?.edited
+    said.textContent = (fading ? fadingText(fading) : "") + splitText(values) + (values?.edited
       ? ` The run was changed by hand at step ${values.start}: told is what depends on the inputs after it.` : "");
     const log = scale.value === "log";
     const title = target.selectedOptions[0].textContent;

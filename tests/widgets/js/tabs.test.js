@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 import { arrow, pointSign, searchText, stepsText } from "../../../rnnlab/widgets/static/dynamics.js";
 import { foundText, spanText } from "../../../rnnlab/widgets/static/find.js";
-import { barHeight, decades, fadingText, inputWord } from "../../../rnnlab/widgets/static/memory.js";
+import { barHeight, decades, fadingText, inputWord, splitText } from "../../../rnnlab/widgets/static/memory.js";
 import { Store } from "../../../rnnlab/widgets/static/store.js";
 import { tabAfter } from "../../../rnnlab/widgets/static/tabs.js";
 import { planeLanes, project } from "../../../rnnlab/widgets/static/trajectory.js";
@@ -153,4 +153,13 @@ test("the latest wish wins, the same wish is one, and what is stopped stays stop
   hear({ request: sent.at(-1)[1].request, state: "error", error: "why" });
   assert.deepEqual([works.get("memory").state, works.get("memory").error], ["error", "why"]);
   mock.timers.reset();
+});
+
+test("how an exact split adds up is said", () => {
+  const values = { method: "written", start: 4, value: 0.375, before: -0.02 };
+  assert.equal(splitText(values), "The bars, and −0.0200 left from before step 5 add up to 0.375: "
+    + "what each step wrote, as much of it as the gates have kept.");
+  assert.match(splitText({ ...values, before: 0 }), /^The bars add up to 0\.375:/);
+  assert.equal(splitText({ ...values, method: "gradient" }), "");
+  assert.equal(splitText(null), "");
 });
