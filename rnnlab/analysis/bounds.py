@@ -15,7 +15,13 @@ from rnnlab.cells import GRUCell, GRUv3Cell, JANETCell, LSTMCell, RNNCell, ident
 from rnnlab.cells.lem import LEMCell
 from rnnlab.cells.lightru import LightRUCell
 from rnnlab.cells.mgu import MGUCell
-from rnnlab.cells.torch_cells import TorchGRUCell, TorchLSTMCell, TorchRNNCell
+from rnnlab.cells.minimal import MinGRUCell, MinLSTMCell
+from rnnlab.cells.torch_cells import (
+    TorchGRUCell,
+    TorchLSTMCell,
+    TorchProjectedLSTMCell,
+    TorchRNNCell,
+)
 from rnnlab.cells.ugrnn import UGRNNCell
 from rnnlab.functional import as_cell
 from rnnlab.layers import Apply, Dense
@@ -26,7 +32,9 @@ Interval = tuple[Tensor, Tensor] | None
 """Lower and upper bounds of a vector; None where nothing is known."""
 
 RNNS = (RNNCell, TorchRNNCell)
-LSTMS = (LSTMCell, TorchLSTMCell)
+LSTMS = (LSTMCell, TorchLSTMCell, TorchProjectedLSTMCell)
+MINIMAL = (MinGRUCell, MinLSTMCell)
+"""Cells whose new state lies between the old one and a function of the input."""
 BLENDS = (GRUCell, GRUv3Cell, TorchGRUCell, MGUCell, UGRNNCell, LightRUCell)
 """Cells whose new state lies between the old one and a tanh."""
 
@@ -49,11 +57,14 @@ def invariant_box(model: Any, inputs: Inputs) -> tuple[Tensor, Tensor]:
         |h| ≤ 1             RNN with tanh, GRU, MGU, UGRNN, Light-RU; LEM with dt ≤ 1
         0 ≤ h ≤ 1           RNN with sigmoid;  0 ≤ h for relu
         |h| ≤ max(1, e^β)   JANET
-        |c| ≤ i_max / (1 − f_max), |h| ≤ 1    LSTM, with the largest gates at |h| ≤ 1 and its input
+        |c| ≤ i_max / (1 − f_max), |h| ≤ 1    LSTM, with the largest gates at |h| ≤ 1 and its
+                            input; with a projection P, |h| ≤ Σ|P|
+        |h| ≤ max(1, |n|)   minGRU, minLSTM, with the candidates n at its input
 
     In the order of the states of `as_cell`. The input of a layer is what it is given in a step,
     in whatever container it stands: the same for every state, or, through layers that only grow or
-    are linear, the outputs of layers with bounds. Where it is neither, c has no bound.
+    are linear, the outputs of layers with bounds. Where it is neither, c has no bound, nor has a
+    minimal cell's h.
 
     Example:
         >>> import torch, rnnlab as rl
@@ -62,7 +73,8 @@ def invariant_box(model: Any, inputs: Inputs) -> tuple[Tensor, Tensor]:
     """
     with torch.no_grad():
         layers = [recur for _, recur in recurs(model)]
-        given = _given(model, inputs) if any(type(r.cell) in LSTMS for r in layers) else {}
+        asked = any(type(recur.cell) in (*LSTMS, *MINIMAL) for recur in layers)
+        given = _given(model, inputs) if asked else {}
         lower, upper = [], []
         for place, recur in enumerate(layers):
             for low, high in _cell(recur, given.get(place)):
@@ -110,7 +122,7 @@ def _given(model: nn.Module, inputs: Inputs) -> dict[int, Interval]:
         for recur in layers or ():
             again = place[id(recur)] in found  # called twice in a step: either input counts
             found[place[id(recur)]] = None if again else x
-            known = type(recur.cell) in (*RNNS, *LSTMS, *BLENDS)
+            known = type(recur.cell) in (*RNNS, *LSTMS, *BLENDS, *MINIMAL)
             x = _cell(recur, x)[0] if known else None
         if layers is None:
             x = _through(call.layer, x)
@@ -152,16 +164,27 @@ def _cell(recur: Recur, x: Interval) -> list[tuple[Tensor, Tensor]]:
         most = max(1.0, math.exp(min(cell.beta, 700.0)))
         return [_box(parts[0], -most, most)]
     if type(cell) in LSTMS:
-        h = _box(parts[0], -1.0, 1.0)
         high = torch.full_like(parts[1], _INF)
+        most = torch.ones_like(parts[0])
+        if type(cell) is TorchProjectedLSTMCell:
+            most = cell.weight_hr.to(F64).abs().sum(dim=1).expand_as(most)
         if x is not None:
             u = _linear(x, cell.weight_ih, None)[1]
             for name in ("bias", "bias_ih", "bias_hh"):
                 bias = getattr(cell, name, None)
                 u = u if bias is None else u + bias.to(F64)
-            i, f, _, _ = (u + cell.weight_hh.to(F64).abs().sum(dim=1)).chunk(4, dim=-1)
+            row = most if most.dim() == 1 else most[0]
+            i, f, _, _ = (u + cell.weight_hh.to(F64).abs() @ row).chunk(4, dim=-1)
             high = torch.sigmoid(i) / torch.sigmoid(-f)
-        return [h, (-high, high)]
+        return [(-most, most), (-high, high)]
+    if type(cell) in MINIMAL:
+        most = torch.full_like(parts[0], _INF)
+        if x is not None:
+            candidate: Any = cell.candidate
+            ends = _linear(x, cell.weight_ih, cell.bias)
+            low, top = (candidate(end.chunk(len(cell.blocks), dim=-1)[-1]) for end in ends)
+            most = torch.maximum(low.abs(), top.abs()).clamp(min=1.0).expand_as(most)
+        return [(-most, most)]
     return [_box(part, -_INF, _INF) for part in parts]
 
 

@@ -32,7 +32,8 @@ class _MinimalCell(StackedCell):
         )
         self.positive = bool(positive)
 
-    def _candidate(self, a: Tensor) -> Tensor:
+    def candidate(self, a: Tensor) -> Tensor:
+        """The candidate n from W_n x + b_n; it grows with it."""
         return torch.where(a >= 0, a + 0.5, torch.sigmoid(a)) if self.positive else a
 
 
@@ -80,7 +81,7 @@ class MinGRUCell(_MinimalCell):
 
     def equation(self, state: Tensor, u: Tensor) -> dict[str, Tensor]:
         u_z, u_n = u.chunk(2, dim=-1)
-        z, n = torch.sigmoid(u_z), self._candidate(u_n)
+        z, n = torch.sigmoid(u_z), self.candidate(u_n)
         return {"z": z, "n": n, "h": (1 - z) * state + z * n}
 
 
@@ -130,5 +131,5 @@ class MinLSTMCell(_MinimalCell):
     def equation(self, state: Tensor, u: Tensor) -> dict[str, Tensor]:
         u_f, u_i, u_n = u.chunk(3, dim=-1)
         odds = logsigmoid(u_f) - logsigmoid(u_i)  # log(f̃/ĩ): both may underflow, this cannot
-        f, i, n = torch.sigmoid(odds), torch.sigmoid(-odds), self._candidate(u_n)
+        f, i, n = torch.sigmoid(odds), torch.sigmoid(-odds), self.candidate(u_n)
         return {"f": f, "i": i, "n": n, "h": f * state + i * n}

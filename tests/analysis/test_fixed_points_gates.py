@@ -128,6 +128,33 @@ class TestBounds:
         want = torch.sigmoid(a[:2]) / torch.sigmoid(-a[2:4])
         np.testing.assert_allclose(high[-2:], want)
 
+    @pytest.mark.parametrize("kind", [rl.MinGRU, rl.MinLSTM])
+    @pytest.mark.parametrize("positive", [False, True])
+    def test_a_minimal_cell_stays_between_its_state_and_its_candidate(self, kind, positive):
+        layer = varied(kind(2, 3, positive=positive, dtype=F64), size=3.0)
+        x = torch.tensor([1.0, -2.0], dtype=F64)
+        high = self.box(layer, (x,))[1]
+        n = layer.cell.gates(layer.cell.initial_state(), x)["n"]
+        np.testing.assert_allclose(high, n.detach().abs().clamp(min=1.0))
+        found = fixed_points(layer, x=x, starts=30)
+        assert found.complete
+        assert found.failed == ()
+        np.testing.assert_allclose(found.points, [n.tolist()], atol=1e-12)
+        deep = nn.Sequential(layer, varied(kind(3, 2, positive=positive, dtype=F64)))
+        assert fixed_points(deep, x=x, starts=30).complete
+
+    def test_a_projected_lstm(self):
+        theirs = varied(nn.LSTM(2, 3, proj_size=2, dtype=F64), size=2.0)
+        model = adapt(theirs)
+        high = np.array(self.box(model)[1])
+        np.testing.assert_allclose(high[:2], theirs.weight_hr_l0.detach().abs().sum(dim=1))
+        s = torch.as_tensor(high) * torch.sign(torch.randn(500, 5, dtype=F64))
+        new = rl.as_cell(model).flat_step(s, torch.zeros(500, 2, dtype=F64))[0]
+        assert (new.abs() <= torch.as_tensor(high)).all()
+        found = fixed_points(model, starts=200)
+        assert found.complete
+        assert len(found.points) >= 1
+
     def test_what_is_not_known_has_none(self):
         class Odd(nn.Module):
             def __init__(self):
