@@ -24,6 +24,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "rnnlab"
 LAYERS = {
     "errors": 0,
     "nested": 0,
+    "archive": 1,
     "cells": 1,
     "trace": 1,
     "fingerprint": 1,
@@ -62,7 +63,7 @@ ONLY_IN = {
     "voila": {"widgets"},
     "playwright": {"bench"},
     "nbformat": {"bench"},
-    "torch": set(LAYERS) - {"errors", "trace", "plots", "cli"},
+    "torch": set(LAYERS) - {"errors", "archive", "trace", "plots", "cli"},
     "numpy": set(LAYERS) - {"errors", "cli"},
     "safetensors": set(LAYERS) - {"errors", "cli"},
     "tqdm": set(LAYERS) - {"errors", "cli"},

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from rnnlab.archive import write_file
 from rnnlab.errors import RnnlabError
-from rnnlab.trace import SCHEMA, Trace, write_file
+from rnnlab.trace import SCHEMA, Trace
 
 T, H = 5, 3
 

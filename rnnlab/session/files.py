@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnnlab.archive import read_file, write_file
 from rnnlab.errors import RnnlabError
 from rnnlab.fingerprint import digest, fingerprint, first_difference
 from rnnlab.nested import State, children, is_branch, rebuild
@@ -18,7 +19,6 @@ from rnnlab.session.commands import COMMANDS, Command, Edit, parts
 from rnnlab.session.history import Entry
 from rnnlab.session.layout import Layout, filled_like, leaves_of
 from rnnlab.session.timeline import Branch
-from rnnlab.trace import read_file, write_file
 
 SCHEMA = 1
 """Version of the file format; a file of a newer version is refused, not guessed at."""
