@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from typing import Any
 
 import numpy as np
 
 from rnnlab.errors import RnnlabError
+from rnnlab.session.alignment import aligned
 from rnnlab.session.session import Session
 from rnnlab.trace import Trace
 
@@ -23,6 +23,8 @@ class Comparison:
         steps: `(n, 2)`: which step of a stands beside which step of b, counted from 1.
         gaps: name → `(n, units)`: |a − b| per unit; the largest over a batch.
         distance: name → `(n,)`: the root mean square of |a − b| over the units.
+        left_out: name → why a state or output of one of them was not compared: the other has none
+            of that name, or of another shape.
     """
 
     a: str
@@ -30,6 +32,7 @@ class Comparison:
     steps: np.ndarray
     gaps: Mapping[str, np.ndarray]
     distance: Mapping[str, np.ndarray]
+    left_out: Mapping[str, str]
 
     def carriers(self, name: str, count: int = 5) -> list[tuple[int, float]]:
         """The units that carry the difference: (unit, its share of the squared distance).
@@ -60,6 +63,8 @@ class Comparison:
         return after if after < len(distance) else None
 
     def _known(self, arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+        if name in self.left_out:
+            raise RnnlabError(f"compare: {name} was not compared: {self.left_out[name]}.")
         if name not in arrays:
             raise RnnlabError(f"compare: no {name!r} was compared, but {', '.join(arrays)}.")
         return arrays[name]
@@ -85,6 +90,7 @@ class Comparison:
                 f"units {units}; {until}"
                 + (f"; not a number at {unknown} steps" if unknown else "")
             )
+        lines += [f"  {name}: not compared, {why}" for name, why in self.left_out.items()]
         return "\n".join(lines)
 
 
@@ -95,9 +101,9 @@ def compare(session: Any, a: Any = None, b: Any = None, *, align: str = "step") 
         session: the Session whose branches `a` and `b` are; or the first of two things to compare.
         a: a branch; or, with `b` left out, what to compare `session` with.
         b: the other branch. Sessions (their current branch) and Traces can be given as well.
-        align: "step": step t beside step t; "label": steps of the same label, in the same order.
-            What the beginnings and the ends have in common takes no time; what lies between, time
-            by the product of its lengths.
+        align: "step": step t beside step t; "label": as many steps as possible, each beside one of
+            the same label, in the same order (a longest common subsequence). Two texts of 5,000
+            tokens with nothing in common take some hundredths of a second, of 50,000 seconds.
 
     Returns:
         A `Comparison`: arrays per state and output, in the order of the recording.
@@ -119,11 +125,15 @@ def compare(session: Any, a: Any = None, b: Any = None, *, align: str = "step") 
     pair = (session, a) if b is None else (a, b)
     known = session if isinstance(session, Session) else None
     (name_a, one), (name_b, two) = (_recording(known, what) for what in pair)
-    names = [
-        name
-        for name in one.names
-        if name in two and one[name].shape[1:] == two[name].shape[1:] and not _is_input(one, name)
-    ]
+    names = dict.fromkeys(
+        name for trace in (one, two) for name in trace if not _is_input(trace, name)
+    )
+    left_out = {
+        name: f"{_told(one, name)} in {name_a!r}, {_told(two, name)} in {name_b!r}"
+        for name in names
+        if _told(one, name) != _told(two, name)
+    }
+    names = [name for name in names if name not in left_out]
     if not names:
         raise RnnlabError(
             f"compare: {name_a!r} and {name_b!r} record nothing of the same shape "
@@ -136,11 +146,15 @@ def compare(session: Any, a: Any = None, b: Any = None, *, align: str = "step") 
         gap = gap[:, None] if gap.ndim == 1 else gap
         gaps[name] = gap.max(axis=tuple(range(1, gap.ndim - 1))) if gap.ndim > 2 else gap
     distance = {name: np.sqrt((gap**2).mean(axis=1)) for name, gap in gaps.items()}
-    return Comparison(name_a, name_b, steps + 1, gaps, distance)
+    return Comparison(name_a, name_b, steps + 1, gaps, distance, left_out)
 
 
 def _is_input(trace: Trace, name: str) -> bool:
     return name not in trace.initial and (name == "x" or name.startswith("x."))
+
+
+def _told(trace: Trace, name: str) -> str:
+    return f"{trace[name].shape[1:]} a step" if name in trace else "absent"
 
 
 def _recording(session: Session | None, what: Any) -> tuple[str, Trace]:
@@ -160,25 +174,7 @@ def _aligned(one: Trace, two: Trace, align: str) -> np.ndarray:
         raise RnnlabError(f"compare: align must be 'step' or 'label', not {align!r}.")
     if one.labels is None or two.labels is None:
         raise RnnlabError("compare: there are no labels to align by; align='step' needs none.")
-    ours, theirs = one.labels, two.labels
-    begin = _alike(ours, theirs)
-    end = _alike(ours[begin:][::-1], theirs[begin:][::-1])
-    middle = SequenceMatcher(
-        None, ours[begin : len(ours) - end], theirs[begin : len(theirs) - end], autojunk=False
-    )
-    blocks = [
-        (0, 0, begin),
-        *((begin + i, begin + j, size) for i, j, size in middle.get_matching_blocks()),
-        (len(ours) - end, len(theirs) - end, end),
-    ]
-    pairs = [(i + k, j + k) for i, j, size in blocks for k in range(size)]
-    return np.array(pairs, dtype=int).reshape(-1, 2)
-
-
-def _alike(ours: Sequence[Any], theirs: Sequence[Any]) -> int:
-    """How many labels from the beginning are the same."""
-    pairs = enumerate(zip(ours, theirs, strict=False))
-    return next((at for at, (a, b) in pairs if a != b), min(len(ours), len(theirs)))
+    return aligned(one.labels, two.labels)
 
 
 def _real(rows: np.ndarray) -> np.ndarray:

@@ -1,7 +1,5 @@
 """compare, find, match, backtrack: against what they mean, written out."""
 
-import sys
-from difflib import SequenceMatcher
 from itertools import pairwise
 
 import numpy as np
@@ -134,21 +132,31 @@ class TestCompare:
             with pytest.raises(rl.RnnlabError, match=r"^compare: no 'zz' was compared, but h\.$"):
                 ask("zz")
 
-    def test_of_long_texts_only_what_differs_is_searched(self, monkeypatch):
-        """Only what lies between the common beginning and the common end is searched."""
-        text = list("the river bank was steep. " * 2000)
-        other = text[:20_000] + list("very ") + text[20_000:]
+    def test_what_was_left_out_is_said(self):
+        h, narrow = np.ones((3, 4)), np.ones((3, 2))
+        a = Trace({"x": h, "h": h, "0.c": h, "z": h}, initial={"h": h[0], "0.c": h[0]})
+        b = Trace({"x": narrow, "h": h, "0.c": narrow, "y": h}, initial={"0.c": narrow[0]})
+        found = compare(a, b)
+        ours, theirs = f"in {repr(a)!r}", f"in {repr(b)!r}"
+        assert found.left_out == {
+            "0.c": f"(4,) a step {ours}, (2,) a step {theirs}",
+            "z": f"(4,) a step {ours}, absent {theirs}",
+            "y": f"absent {ours}, (4,) a step {theirs}",
+        }
+        assert list(found.distance) == ["h"]
+        assert repr(found).splitlines()[1:] == [
+            "  h: equal",
+            *(f"  {name}: not compared, {why}" for name, why in found.left_out.items()),
+        ]
+        with pytest.raises(rl.RnnlabError, match=r"^compare: 0\.c was not compared: \(4,\) a step"):
+            found.begins("0.c")
+
+    def test_a_text_with_one_edit_is_aligned_around_it(self):
+        text = list("the river bank was steep. " * 200)
+        other = text[:2000] + list("very ") + text[2000:]
         rows = np.zeros((len(other), 1))
-        searched = []
-
-        def matcher(junk, ours, theirs, autojunk):
-            searched.append((len(ours), len(theirs)))
-            return SequenceMatcher(junk, ours, theirs, autojunk)
-
-        monkeypatch.setattr(sys.modules["rnnlab.session.compare"], "SequenceMatcher", matcher)
         one = Trace({"h": rows[: len(text)]}, labels=text)
         found = compare(one, Trace({"h": rows}, labels=other), align="label")
-        assert searched == [(0, len("very "))]
         assert len(found.steps) == len(text)
         assert all(text[i - 1] == other[j - 1] for i, j in found.steps)
 
@@ -385,4 +393,12 @@ class TestBacktrack:
     def test_titles(self):
         assert repr(crossed("h", 1, 0.5)) == "h[1] crossed 0.5"
         assert repr(argmax_changed()) == "the arg-max of y changed"
+
+    @pytest.mark.parametrize("predicate", [argmax_changed("h"), crossed("h", 0, 0.5)], ids=repr)
+    def test_complex_numbers_have_no_order(self, predicate):
+        session = Session(rl.Recur(lambda h, x: (1j * h, x), torch.ones(2, dtype=torch.cfloat)))
+        session.run([1.0, 2.0])
+        with pytest.raises(rl.RnnlabError, match=r": h is complex, and complex .* have no order\."):
+            session.backtrack(predicate)
+        assert session.backtrack(lambda trace, t: abs(trace["h"][t - 1, 0]) > 0.5) == 2
         assert repr(differ("b", 0.1)) == "differed from 'b' by more than 0.1"
