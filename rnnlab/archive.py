@@ -21,13 +21,13 @@ def write_file(
     """Write arrays and a header beside `path` and move them there: no half-overwritten file.
 
     The file is numpy's npz, or safetensors if that is how its name ends. The header is JSON with at
-    least its `kind` and its `schema`.
+    least its `kind` and its `schema`; complex numbers, which JSON has not, are told by their parts.
 
     Raises:
         RnnlabError: numbers that safetensors has not (complex ones).
     """
     target = Path(path)
-    text = json.dumps(header)
+    text = json.dumps(header, default=_parts)
     if target.suffix == ".safetensors":
         packed = _packed(arrays, text, target.name)
 
@@ -69,7 +69,7 @@ def read_file(
         with open(path, "rb") as opened:
             zipped = opened.read(4) == b"PK\3\4"
         with _opened_npz(path) if zipped else _opened_safetensors(path) as (text, read):
-            header = json.loads(text)
+            header = json.loads(text, object_hook=_whole)
             if header["kind"] != kind:
                 raise RnnlabError(f"it is a saved {header['kind']}")
             new = header["schema"] > schema
@@ -84,6 +84,21 @@ def read_file(
             "update rnnlab."
         )
     return header, arrays
+
+
+def _parts(value: Any) -> Any:
+    if isinstance(value, complex):
+        return {"re": value.real, "im": value.imag}
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r} has no place in a header")
+
+
+def _whole(value: dict[str, Any]) -> Any:
+    """What `_parts` made of a complex number."""
+    if value.keys() == {"re", "im"} and all(isinstance(part, float) for part in value.values()):
+        return complex(value["re"], value["im"])
+    return value
 
 
 Opened = tuple[str | bytes, Callable[[], dict[str, np.ndarray]]]

@@ -30,8 +30,9 @@ class Trace:
         outputs: names of the units of `"y"`, or none.
         weights: fingerprint of the weights that made the run (parameter → hash), or none. Where
             they changed on the way, pairs `(t, fingerprint)`: of step t + 1 and those after it.
-        edits: what was changed by hand along the run, oldest first: dictionaries with `t`, the
-            step whose states were changed, and with `steps` if the change was held for a while.
+        edits: what was changed by hand along the run, oldest first: dictionaries of plain values
+            with `t`, the step whose states were changed, and with `steps` if the change was held
+            for a while.
 
     Attributes:
         names: the names of all arrays, in the order inputs, states, outputs.
@@ -46,7 +47,8 @@ class Trace:
     `torch.as_tensor` and `torch.from_numpy` would share the memory, which torch warns of.
 
     Raises:
-        RnnlabError: an unknown name, or arrays of unequal length.
+        RnnlabError: an unknown name, arrays of unequal length, names of outputs or labels that are
+            not as many as there are, an edit that a file cannot hold.
 
     Example:
         >>> h = np.arange(6.0).reshape(3, 2)
@@ -88,9 +90,17 @@ class Trace:
         if self.labels is not None and len(self.labels) != self._steps:
             raise RnnlabError(f"Trace: {len(self.labels)} labels for {self._steps} steps.")
         self.outputs = None if outputs is None else tuple(map(str, outputs))
+        y = self._arrays.get("y")
+        if self.outputs is not None and y is not None:
+            units = 1 if y.ndim == 1 else y.shape[-1]
+            if len(self.outputs) != units:
+                raise RnnlabError(
+                    f"Trace: {len(self.outputs)} names of outputs for y of shape {y.shape}; "
+                    f"give one for each of its {units} units."
+                )
         marks = [(0, weights)] if isinstance(weights, Mapping) else weights or ()
         self.weight_marks = tuple((int(t), MappingProxyType(dict(made))) for t, made in marks)
-        self.edits = tuple(_plain(edit) for edit in edits)
+        self.edits = tuple(map(_edit, edits))
 
     @property
     def weights(self) -> Mapping[str, str] | None:
@@ -312,11 +322,29 @@ def _remade(arrays: dict[str, np.ndarray], options: dict[str, Any]) -> Trace:
     return Trace(arrays, **options)
 
 
+def _edit(edit: Any) -> dict[str, Any]:
+    """An edit as a Trace keeps it: of values that a file can hold, with the step that it was at."""
+    if not isinstance(edit, Mapping) or not isinstance(edit.get("t"), (int, np.integer)):
+        raise RnnlabError(
+            f"Trace: an edit is a dictionary with the step 't' that it was made at, got {edit!r}."
+        )
+    return _plain(edit)
+
+
 def _plain(value: Any) -> Any:
     """A value of an edit; lists, which are all that a file knows, are the tuples they were."""
-    if isinstance(value, Mapping):
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return {key: _plain(part) for key, part in value.items()}
-    return tuple(map(_plain, value)) if isinstance(value, (list, tuple)) else value
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_plain, value))
+    if value is None or isinstance(value, (bool, int, float, complex, str)):
+        return value
+    raise RnnlabError(
+        f"Trace: an edit has {value!r}, which is no plain value. Give numbers, text, None, lists "
+        "of these, and dictionaries with text as keys."
+    )
 
 
 def _held(edit: Mapping[str, Any]) -> float:

@@ -205,6 +205,10 @@ class TestConversions:
         assert data["label"].values.tolist() == list("abcde")
         assert data["y"].sel(y_unit="q", step=5).item() == -9
         assert batched().to_xarray()["h"].dims == ("step", "batch", "h_unit")
+        number = Trace({"y": np.arange(2.0)}, outputs=["p"]).to_xarray()
+        assert number["y"].dims == ("step",)
+        with refused(r"Trace: 3 names of outputs for y of shape \(5, 2\); .* its 2 units\."):
+            made(outputs=["p", "q", "r"])
         unlike = Trace({"a": np.zeros((2, 3, 1)), "b": np.zeros((2, 4, 1))})
         with refused(r"Trace: the arrays have different batches \(\[3, 4\]\)\."):
             unlike.to_xarray()
@@ -261,6 +265,23 @@ class TestFiles:
         assert back.initial["0.h"].tolist() == [7, 8, 9]
         assert (back.labels, back.outputs) == (trace.labels, trace.outputs)
         assert (back.weights, back.edits) == (trace.weights, trace.edits)
+
+    @pytest.mark.parametrize("file", ["run.npz", "run.safetensors"])
+    def test_numbers_of_every_kind_in_edits(self, tmp_path, file):
+        values = (2 + 1j, (1j, 0.5), np.complex64(1j), np.arange(2), {"re": 1.0, "of": (3, None)})
+        trace = made(edits=[{"t": 1, "value": value} for value in values])
+        trace.save(tmp_path / file)
+        back = Trace.load(tmp_path / file)
+        assert back.edits == trace.edits
+        assert [edit["value"] for edit in back.edits[:3]] == [2 + 1j, (1j, 0.5), 1j]
+
+    def test_edits_that_no_file_can_hold(self):
+        for value in ({1, 2}, {3: 4}, object()):
+            with refused(r"Trace: an edit has .*, which is no plain value\. Give .*"):
+                made(edits=[{"t": 1, "value": (value,)}])
+        for edit in ({"kind": "poke"}, "poke", {"t": 0.5}):
+            with refused(r"Trace: an edit is a dictionary with the step 't' .*, got .*"):
+                made(edits=[edit])
 
     def test_nothing_but_arrays(self, tmp_path):
         Trace({}).save(tmp_path / "empty.npz")

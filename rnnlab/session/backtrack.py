@@ -65,7 +65,7 @@ def crossed(name: str, unit: int, threshold: float) -> Predicate:
         raise RnnlabError(f"crossed: the unit must be a whole number, got {describe(unit)}.")
 
     def steps(_: Any, trace: Trace) -> np.ndarray:
-        rows = _unit(trace[name], unit, name)
+        rows = _unit(_ordered("crossed", trace, name), unit, name)
         if not len(rows):
             return np.zeros(0, bool)
         if name in trace.initial:
@@ -93,7 +93,7 @@ def argmax_changed(name: str = "y") -> Predicate:
     """
 
     def steps(_: Any, trace: Trace) -> np.ndarray:
-        rows = trace[name]
+        rows = _ordered("argmax_changed", trace, name)
         if rows.ndim < 2:
             raise RnnlabError(f"argmax_changed: {name} is a number; it has no largest unit.")
         best = rows.argmax(axis=-1)
@@ -154,6 +154,17 @@ def _check(caller: str, *, name: Any, threshold: Any) -> None:
         raise RnnlabError(f"{caller}: a name must come first, got {describe(name)}.")
     if isinstance(threshold, bool) or not isinstance(threshold, (int, float, np.number)):
         raise RnnlabError(f"{caller}: the threshold must be a number, got {describe(threshold)}.")
+
+
+def _ordered(caller: str, trace: Trace, name: str) -> np.ndarray:
+    """An array whose numbers are larger and smaller, which complex ones are not."""
+    rows = trace[name]
+    if np.iscomplexobj(rows):
+        raise RnnlabError(
+            f"{caller}: {name} is complex, and complex numbers have no order. Give backtrack a "
+            f"function instead: lambda trace, t: abs(trace[{name!r}][t - 1, 0]) > 0.5"
+        )
+    return rows
 
 
 def _unit(rows: np.ndarray, unit: int, name: str) -> np.ndarray:

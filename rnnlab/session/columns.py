@@ -156,7 +156,7 @@ class Column:
         like = self.like
         if isinstance(like, Tensor):
             return torch.tensor(value).to(device=like.device, dtype=like.dtype)
-        return value.item()
+        return value if isinstance(like, np.generic) else value.item()
 
     def _empty(self) -> np.ndarray:
         if isinstance(self.like, Tensor):

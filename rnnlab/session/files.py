@@ -125,7 +125,7 @@ def _branch(
             arrays[f"entry/{i}/{place}"] = as_numpy(value)
             entry.append([name, _kind(value.dtype), None])
         else:
-            entry.append([name, None, _written(value)])
+            entry.append([name, None, value])
     columns = []
     for place, column in enumerate(branch.columns):
         pieces = column.pieces()
@@ -178,7 +178,7 @@ def _rebuilt(
         if kind is not None:
             value = torch.tensor(arrays[f"entry/{i}/{place}"])
             value = value.to(device=device, dtype=getattr(torch, kind))
-        values[name] = _tuples(value)
+        values[name] = value
     branch = Branch(
         saved["name"],
         filled_like(names, values),
@@ -230,7 +230,7 @@ def _check_rows(columns: list[Column], count: int, where: str) -> None:
 
 
 def _command(command: Command) -> list[Any]:
-    return [type(command).__name__, {key: _written(value) for key, value in parts(command)}]
+    return [type(command).__name__, dict(parts(command))]
 
 
 def _as_command(saved: list[Any]) -> Command:
@@ -238,17 +238,8 @@ def _as_command(saved: list[Any]) -> Command:
     return COMMANDS[name](**{key: _tuples(value) for key, value in values.items()})
 
 
-def _written(value: Any) -> Any:
-    """A plain value as JSON has it: a complex number by its parts, which are no list."""
-    if isinstance(value, complex):
-        return {"re": value.real, "im": value.imag}
-    return list(map(_written, value)) if isinstance(value, tuple) else value
-
-
 def _tuples(value: Any) -> Any:
-    """What `_written` made of tuples and complex numbers."""
-    if isinstance(value, dict):
-        return complex(value["re"], value["im"])
+    """The tuples that JSON made lists of."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 

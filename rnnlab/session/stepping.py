@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import cmath
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -224,22 +223,24 @@ class Stepper:
         if isinstance(x, np.number):  # a number like Python's, which some of them are
             x = x.item()
         tokens = _reads_tokens(self.model)
-        if isinstance(x, (int, float)) and not isinstance(x, bool) and not tokens:
+        if isinstance(x, (int, float, complex)) and not isinstance(x, bool) and not tokens:
             return x
         try:
             array = np.asarray(x)
         except ValueError:  # rows of unequal length
             array = None
-        if array is None or array.dtype.kind not in "fiub":
+        if array is None or array.dtype.kind not in "fiubc":
             raise RnnlabError(
                 f"Session: cannot turn {describe(x)} into an input. Give a tensor, an array or a "
                 "list of numbers, or make the session with an encode function."
             )
         like = self._like()
         dtype = torch.get_default_dtype() if like is None else like.dtype
-        integers = tokens and array.dtype.kind in "iu"
-        device = None if like is None else like.device
-        return torch.tensor(array, dtype=torch.int64 if integers else dtype, device=device)
+        if array.dtype.kind == "c":
+            dtype = dtype.to_complex()
+        elif tokens and array.dtype.kind in "iu":
+            dtype = torch.int64
+        return torch.tensor(array, dtype=dtype, device=None if like is None else like.device)
 
     # one step
 
@@ -415,7 +416,7 @@ def _same_leaf(x: Any, y: Any) -> bool:
     if isinstance(x, Tensor) and isinstance(y, Tensor):
         alike = x.dtype == y.dtype and x.shape == y.shape and x.device == y.device
         return alike and bits(x) == bits(y)
-    return type(x) is type(y) and bool(x == y or (math.isnan(x) and math.isnan(y)))
+    return type(x) is type(y) and bool(x == y or (x != x and y != y))  # NaN is NaN
 
 
 def refused(who: str, error: BaseException) -> RnnlabError:

@@ -10,6 +10,7 @@ import torch
 
 import rnnlab as rl
 from rnnlab.session import Session
+from rnnlab.session.columns import PENDING
 from tests.session.helpers import MODELS, I, contents, inputs, make, states
 from tests.session.test_log import busy
 
@@ -151,6 +152,36 @@ def test_complex_numbers_are_written(tmp_path):
     again = Session.load(tmp_path / "run", turning)
     assert contents(again) == contents(session)
     assert list(again.log) == list(session.log)
+
+
+def test_a_state_that_is_a_complex_number(tmp_path):
+    turning = rl.Recur(lambda h, x: (1j * h + x, h), 1j)
+    session = Session(turning)
+    assert session.run([1, 2j, 0.5]) == [1j, 0, 2j]
+    session.back()
+    assert session.states() == {"h": 2j}
+    session.rewind(0)
+    assert session.states() == {"h": 1j}
+    with pytest.raises(rl.RnnlabError, match="not finite"):
+        session.poke("h", None, complex("nan"))
+    with pytest.raises(rl.RnnlabError, match="not finite"):
+        session.step(complex("nan"))
+    session.poke("h", None, 2 + 1j)
+    assert session.step(1.0) == 2 + 1j
+    session.save(tmp_path / "run")
+    again = Session.load(tmp_path / "run", turning)
+    assert (contents(again), list(again.log)) == (contents(session), list(session.log))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int64, np.bool_])
+def test_a_state_that_is_a_number_of_numpys(tmp_path, kind):
+    session = Session(rl.Recur(lambda h, x: (kind(h + x), h), kind(1)))
+    session.run([1] * (PENDING + 1))
+    session.rewind(2)
+    assert type(session.states()["h"]) is kind
+    session.save(tmp_path / "run")
+    again = Session.load(tmp_path / "run", session.model)
+    assert again.trace()["h"].tolist() == session.trace()["h"].tolist()
 
 
 def test_a_branch_without_steps_is_not_bound_by_what_came_later(tmp_path):
