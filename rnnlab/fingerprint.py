@@ -72,8 +72,9 @@ class Watch:
 
     What `now` notices, in microseconds: a parameter, buffer or module in the place of another, a
     tensor whose memory lies elsewhere, a change that torch knows of (an optimiser's, `add_`,
-    `copy_`). What is written through `.data` or numpy leaves no mark; `look` compares the numbers
-    with a copy, if they are no more than `COMPARED` bytes (about 0.2 ms per MB).
+    `copy_`). What is written through `.data` or numpy leaves no mark: after `doubt`, the next `now`
+    compares the numbers with a copy, if they are no more than `COMPARED` bytes (about 0.2 ms per
+    MB). To doubt costs nothing, so whoever only might need the weights need not look at them.
 
     Args:
         model: a module, or a list, tuple or dict of them.
@@ -92,7 +93,7 @@ class Watch:
         >>> watch.now() is before
         True
         >>> w = m.cell.weight_ih.data.fill_(1)
-        >>> watch.look()
+        >>> watch.doubt()
         >>> first_difference(before, watch.now())
         'cell.weight_ih'
     """
@@ -100,6 +101,7 @@ class Watch:
     def __init__(self, model: Any) -> None:
         self._model = model
         self._seen: Any = None
+        self._doubted = False
         self._find()
 
     def _find(self) -> None:
@@ -121,19 +123,20 @@ class Watch:
         self.refresh()
         versions = list(map(_version, self.weights)) if self.counted else [0] * len(self.weights)
         seen = versions, list(map(_address, self.weights))
-        if seen != self._seen:
+        if seen != self._seen or (self._doubted and not self._as_copied()):
             self._take()
             self._seen = seen
+        self._doubted = False
         return self._print
 
-    def look(self) -> None:
-        """Compare the numbers themselves, where torch has noticed no change."""
-        if self._seen is None or self._copies is None:
-            return
-        self.now()
-        pairs = zip(self.weights, self._copies or (), strict=True)
-        if not all(np.array_equal(_content(weight), copy) for weight, copy in pairs):
-            self._take()
+    def doubt(self) -> None:
+        """Let the next `now` compare the numbers themselves, once."""
+        self._doubted = True
+
+    def _as_copied(self) -> bool:
+        """Whether the numbers are those of the copies; where there are none, nobody knows."""
+        pairs = zip(self.weights, self._copies, strict=True) if self._copies is not None else ()
+        return all(np.array_equal(_content(weight), copy) for weight, copy in pairs)
 
     def marks(self) -> list[tuple[Tensor, int]]:
         """Every weight with the count of its changes that `now` saw last."""

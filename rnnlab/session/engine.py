@@ -251,7 +251,7 @@ class Engine(Watched):
         """Carry out one command: logged if it succeeds, without a trace if it fails."""
         self._refuse_if_busy()
         self._lane = None
-        self._stepper.watch.look()
+        self._stepper.watch.doubt()
         put_back = self._stepper.aside.keep()
         before = (self._branch, self._t)
         entry = self._change = Entry(command, before, before, run, edits=len(self._edits))

@@ -28,8 +28,8 @@ class Session(Feeding):
     means of a BatchNorm) and random numbers that it draws (Dropout) in training mode are not: a
     step taken again, and the log replayed, then give other numbers; `model.eval()` makes them the
     same. A command that fails leaves these too as they were. Weights that change are noticed by
-    the next step, but for those written through `.data` or numpy: these are by the next command
-    other than a step, in models of up to 16 MiB.
+    the next step. Those written through `.data` or numpy, in models of up to 16 MiB, are by the
+    next step that is taken with or after another command: a run, a rewind, an edit.
 
     Args:
         model: a Recur, a Chain, any `nn.Module` with Recurs inside, or a cell of the library.

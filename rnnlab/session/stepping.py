@@ -181,7 +181,7 @@ class Stepper:
     def weights_now(self) -> dict[str, str]:
         """The fingerprint of the weights; taken anew when one of them is noticed to have changed.
 
-        See `Watch` for what is noticed at every step, and what at the beginning of a command.
+        See `Watch` for what is noticed at every step, and what at the first after a command.
         """
         weights = self.watch.now()
         if self.watch.parts is not self._known:

@@ -90,6 +90,34 @@ def test_what_torch_does_not_know_is_noticed_at_a_command(name, way):
     assert s.trace().weights == prints.fingerprint(s.model)
 
 
+MOVES = {
+    "rewind": lambda s: (s.rewind(2), s.forward(2)),
+    "checkout": lambda s: (s.checkout("main", 1), s.checkout("main")),
+    "branch": lambda s: s.branch("other"),
+}
+
+
+@pytest.mark.parametrize("way", WRITTEN)
+@pytest.mark.parametrize("move", MOVES)
+@every
+def test_to_move_looks_at_no_weight_and_the_next_step_at_all(name, move, way, monkeypatch):
+    """Going somewhere costs what the states cost, however large the model is."""
+    s, cell = begun(name)
+    looked = []
+    content = prints._content
+    monkeypatch.setattr(prints, "_content", lambda w: looked.append(w) or content(w))
+    WRITTEN[way](cell)
+    MOVES[move](s)
+    assert looked == []
+    for x in X[4:8]:
+        s.step(x)
+    assert len(looked) >= len(list(s.model.parameters()))
+    assert said(s) == "changed before step 5"
+    looked.clear()
+    s.step(X[0])
+    assert looked == [], "it is looked once"
+
+
 def test_a_recording_by_other_weights_is_not_taken_for_one_by_these():
     s, cell = begun("alone")
     s.rewind(2)
