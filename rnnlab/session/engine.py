@@ -106,7 +106,7 @@ class Engine(Watched):
                 branch = self._fork(branch, t, self._unused(f"{branch.root.name}@{t}"))
         except BaseException as error:
             put_back()
-            self._restore(error)
+            self._restore(error, xs)
             raise
         finally:
             self._working = False
@@ -135,7 +135,7 @@ class Engine(Watched):
                 branch = self._fork(branch, t, self._unused(f"{branch.root.name}@{t}"))
         except BaseException as error:
             put_back()
-            self._restore(error)
+            self._restore(error, (xs,))
             raise
         finally:
             self._working = False
@@ -152,7 +152,7 @@ class Engine(Watched):
         stepper.install(last)
         return ys
 
-    def _restore(self, error: BaseException) -> None:
+    def _restore(self, error: BaseException, xs: Sequence[Any] = ()) -> None:
         self._enter(self._branch, self._t)  # the model may have worked in place
         if not isinstance(error, Exception):
             return
@@ -161,7 +161,7 @@ class Engine(Watched):
             ours = RESET.replace("reset(model)", "the session's reset()")  # the model's is undone
             raise RnnlabError(str(error).replace(RESET, ours)) from error
         if not isinstance(error, RnnlabError):
-            raise refused(short(self._stepper.model), error) from error
+            raise refused(short(self._stepper.model), error, xs) from error
 
     def _grow(self, branch: Branch) -> None:
         """Note that `branch` gets rows, so that this can be undone."""
@@ -216,7 +216,7 @@ class Engine(Watched):
             ys = self._stepper.nothing(xs)
         except BaseException as error:
             put_back()
-            self._restore(error)
+            self._restore(error, (xs,))
             raise
         finally:
             self._working = False

@@ -34,9 +34,9 @@ class Session(Feeding):
     Args:
         model: a Recur, a Chain, any `nn.Module` with Recurs inside, or a cell of the library.
         encode: turns what `step` is given into the model's input; left out, arrays and lists
-            become one, whole numbers as such if the model begins with an `nn.Embedding`. All but
-            the tensors given to `step` itself get the dtype (token numbers: int64) and device of
-            the model.
+            become one, and a number stays a number. All but the tensors given to `step` itself get
+            the dtype and device of the model; whole numbers become int64 tensors if the first
+            layer with weights is an `nn.Embedding`, or a module that has one.
         decode: turns the model's output into what `output` returns for it: a dict label → number.
             A Vocabulary's names the outputs of the traces too.
         allow_nonfinite: accept steps that take or produce NaN or infinity.

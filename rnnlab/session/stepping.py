@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import cmath
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -368,9 +368,17 @@ def _prime(recur: Recur, state: State) -> None:
 
 
 def _reads_tokens(model: nn.Module) -> bool:
-    """Whether the first part that has weights of its own is a table of embeddings."""
-    first = next((part for part in model.modules() if part._parameters), None)
-    return isinstance(first, nn.Embedding)
+    """Whether whole numbers are token numbers for a model: it has a table of embeddings.
+
+    Of layers in a row the first that has weights must be, or have, the table. In what order a
+    module of somebody's own uses its parts cannot be known: there any table counts.
+    """
+    if isinstance(model, (nn.Embedding, nn.EmbeddingBag)):
+        return True
+    parts = list(model.children())
+    if isinstance(model, nn.Sequential):
+        parts = [part for part in parts if next(part.parameters(), None) is not None][:1]
+    return any(map(_reads_tokens, parts))
 
 
 def _unlike(leaf: Any, layout: Layout, name: str) -> bool:
@@ -419,12 +427,33 @@ def _same_leaf(x: Any, y: Any) -> bool:
     return type(x) is type(y) and bool(x == y or (x != x and y != y))  # NaN is NaN
 
 
-def refused(who: str, error: BaseException) -> RnnlabError:
-    """What to say when somebody else's code failed."""
+def refused(who: str, error: BaseException, xs: Iterable[Any] = ()) -> RnnlabError:
+    """What to say when somebody else's code failed, given these inputs."""
+    typed = isinstance(error, (TypeError, IndexError, RuntimeError))
+    hints = [hint for hint in map(_other_kind, xs) if hint] if typed else []
     return RnnlabError(
-        f"Session: {who} failed with {type(error).__name__}: {error}. "
-        "The session stands where it stood."
+        " ".join(
+            [
+                f"Session: {who} failed with {type(error).__name__}: {error}.",
+                *hints[:1],
+                "The session stands where it stood.",
+            ]
+        )
     )
+
+
+def _other_kind(x: Any) -> str | None:
+    """What whole numbers were fed as, and how to feed them as the other thing that they can be."""
+    if type(x) is int:
+        return f"It was fed the number {x}; if it looks it up in a table, feed torch.tensor({x})."
+    if not isinstance(x, Tensor):
+        return None
+    if x.dtype == torch.int64:
+        return "It was fed int64 token numbers; if it computes with them, feed floats."
+    if x.is_floating_point() and bool((x == x.round()).all()):
+        kind = str(x.dtype).removeprefix("torch.")
+        return f"It was fed {kind}; if it looks them up in a table, feed an int64 tensor."
+    return None
 
 
 def short(model: Any) -> str:

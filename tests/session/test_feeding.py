@@ -58,6 +58,80 @@ def test_the_log_replayed_is_the_same_bit_for_bit(way):
     assert again.log == s.log
 
 
+class HeadFirst(torch.nn.Module):
+    """Uses its parts in another order than it lists them in, and has a weight of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(16))
+        self.head = rl.Dense(5, 7)
+        self.rnn = rl.GRU(16, 5)
+        self.table = torch.nn.Embedding(7, 16)
+
+    def forward(self, x):
+        return self.head(self.rnn(self.scale * self.table(x)))
+
+
+class TableCell(torch.nn.Module):
+    """A cell of somebody's own that looks its input up."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = torch.nn.Embedding(7, 5)
+
+    def forward(self, h, x):
+        h = torch.tanh(h + self.table(x))
+        return h, h
+
+
+READERS = {
+    "listed later": HeadFirst,
+    "inside": lambda: rl.Chain(HeadFirst(), rl.Dense(7, 2)),
+    "a cell": lambda: rl.Recur(TableCell(), torch.zeros(5)),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_table_anywhere_in_a_module_is_given_token_numbers(name):
+    model = READERS[name]()
+    s, tensors = Session(model), Session(copy.deepcopy(model))
+    for x in (3, np.int64(1), [2], np.array([4])):
+        assert bits(s.step(x)) == bits(tensors.step(torch.tensor(x)))
+        s.reset()
+        tensors.reset()
+    s.run([1, 2, 3])
+    tensors.run(torch.tensor([1, 2, 3]))
+    assert contents(s)[-1]["run 5"] == contents(tensors)[-1]["run 5"]
+
+
+def test_numbers_are_numbers_where_the_table_comes_later():
+    inner = rl.Chain(rl.RNN(3, 4), lambda h: (h > 0).long().sum(), torch.nn.Embedding(5, 2))
+    s = Session(inner)
+    s.step([1, 0, 2])
+    assert s.fed(1)[0].dtype == torch.float32
+
+
+TABLE = torch.ones(7, 3)
+MISFED = {
+    "number": (lambda x: torch.nn.functional.embedding(x, TABLE), 3,
+               r"TypeError: .* It was fed the number 3; .* feed torch\.tensor\(3\)\. The session"),
+    "list": (lambda x: TABLE[x], [3, 1, 2],
+             r"IndexError: .* It was fed float32; .* feed an int64 tensor\. The session"),
+    "tokens": (lambda x: x @ TABLE, torch.arange(7),
+               r"RuntimeError: .* It was fed int64 token numbers; .* feed floats\. The session"),
+    "fractions": (lambda x: TABLE[x], [0.5], r"IndexError: [^.]*\. The session"),
+    "something else": (lambda x: 1 / 0, 3, r"ZeroDivisionError: division by zero\. The session"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISFED)
+def test_a_failure_says_what_else_whole_numbers_could_be(name):
+    look, x, said = MISFED[name]
+    for feed in (lambda s: s.step(x), lambda s: s.run([x, x])):
+        with pytest.raises(rl.RnnlabError, match=said):
+            feed(Session(rl.Recur(lambda h, x: (h + look(x), h), torch.zeros(3))))
+
+
 @pytest.mark.parametrize("way", ["vocabulary", "whole numbers", "numpy's", "tensors"])
 def test_tokens_are_fed_at_once(way):
     """A list of them goes the way of one tensor of the same numbers."""
