@@ -19,9 +19,12 @@ from rnnlab.session.commands import COMMANDS, Command, Edit, parts
 from rnnlab.session.history import Entry
 from rnnlab.session.layout import Layout, filled_like, leaves_of
 from rnnlab.session.timeline import Branch
+from rnnlab.session.witness import contradiction
 
 SCHEMA = 1
 """Version of the file format; a file of a newer version is refused, not guessed at."""
+
+REMEDY = "Give the model it was made with, or force=True to go on with this one."
 
 
 def save(session: Any, path: str | os.PathLike[str]) -> None:
@@ -72,10 +75,7 @@ def load(
         state = first_difference(header.get("initial", initial), initial)
         other = None if state not in initial else f"the initial state {state}"
     if other is not None and not force:
-        raise RnnlabError(
-            f"{where} was recorded with another model: {other} differs. "
-            "Give the model it was made with, or force=True to go on with this one."
-        )
+        raise RnnlabError(f"{where} was recorded with another model: {other} differs. {REMEDY}")
     ours: list[Any] = []
     leaves_of(session._branch.names, ours, [])
     templates = session._stepper.initial()
@@ -98,6 +98,12 @@ def load(
     session._sealed = len(session._entries)
     at, t = header["place"]
     session._enter(branches[at], t)
+    said = None if force else contradiction(session)
+    if said is not None:
+        raise RnnlabError(
+            f"{where} was recorded with another model: {said}. A function, an activation or the "
+            f"mode (train, eval) must be another. {REMEDY}"
+        )
     return session
 
 

@@ -381,10 +381,14 @@ class Session(Feeding):
     ) -> Session:
         """Read what `save` wrote, for the model that it was made with.
 
+        The weights are compared by their fingerprint. What a function or an activation does, these
+        do not tell: some of the recorded steps (8 at most) are taken again, and must come out as
+        they were recorded, but for how another machine rounds.
+
         Raises:
             RnnlabError: the weights or the initial states are others (the first that differs is
-                named), unless `force`; the states do not fit; the file is missing, no session, or
-                of a newer version.
+                named), or the model takes a recorded step otherwise, unless `force`; the states do
+                not fit; the file is missing, no session, or of a newer version.
         """
         from rnnlab.session.files import load
 
