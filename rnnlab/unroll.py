@@ -129,18 +129,13 @@ def _planned(model: Any, xs: Any, plan: Plan, reverse: bool) -> Any:
     """The outputs in the order of the inputs, as a list or a tensor."""
     if reverse:
         return _cleared(_backwards(model, xs, plan), plan)
-    if plan.steps and plan.masks[0] is True:
-        reset(model)  # now, so that another batch size may begin
     if plan.lengths is not None:
         xs = plan.filled(xs)
     return _cleared(_run(model, xs, plan), plan)
 
 
 def _backwards(model: Any, xs: Any, plan: Plan) -> Any:
-    flipped = plan.backwards()
-    if flipped.steps and flipped.masks[0] is True:
-        reset(model)
-    ys = _run(model, plan.reversed(xs) if isinstance(xs, Tensor) else xs[::-1], flipped)
+    ys = _run(model, plan.reversed(xs) if isinstance(xs, Tensor) else xs[::-1], plan.backwards())
     if plan.lengths is not None:
         ys = _by_row(_stack(ys, xs), plan)
     return plan.reversed(ys) if isinstance(ys, Tensor) else ys[::-1]
@@ -302,6 +297,8 @@ def _cell_sequence(recur: Recur, cell: Cell, xs: Tensor, plan: Plan | None) -> T
             f"xs.shape = {tuple(xs.shape)}"
         )
     slots = recur.__dict__
+    if plan is not None and plan.steps and plan.masks[0] is True:
+        recur.reset()  # first, so that another batch size may begin
     if slots["_state"] is AT_INIT:
         state = cell.initial_state() if slots["_owns_init"] else recur.init
     else:

@@ -91,6 +91,19 @@ class TestBidirectional:
             ]
             close(got, torch.cat(halves, dim=-1))
 
+    def test_the_second_half_goes_on_until_it_comes_to_the_reset(self):
+        model, xs = randomise(Bidirectional(*pair())), filled(T, B, I)
+        resets = torch.arange(T) == 0
+        unroll(model, xs)  # so that there is a state to lose
+        running = copy.deepcopy(model)
+        got = unroll(model, xs, reset_at=resets)
+        ahead = unroll(running.forward_layer, xs, reset_at=resets)
+        back = unroll(running.backward_layer, xs, reset_at=resets, reverse=True)
+        close(got, torch.cat([ahead, back], dim=-1))
+        rl.reset(model)
+        again = unroll(model, xs, reset_at=resets)
+        assert not torch.allclose(again[1:, :, H:], got[1:, :, H:])
+
     def test_lists_nothing_and_one_step_sequences(self):
         model, xs = randomise(Bidirectional(*pair())), filled(T, B, I)
         want = unroll(model, xs)
