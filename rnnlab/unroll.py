@@ -135,6 +135,8 @@ def _planned(model: Any, xs: Any, plan: Plan, reverse: bool) -> Any:
 
 
 def _backwards(model: Any, xs: Any, plan: Plan) -> Any:
+    if plan.lengths is not None:  # a layer before this one may have been stepped through
+        xs = _by_row(_stack(xs, None), plan)
     ys = _run(model, plan.reversed(xs) if isinstance(xs, Tensor) else xs[::-1], plan.backwards())
     if plan.lengths is not None:
         ys = _by_row(_stack(ys, xs), plan)

@@ -104,6 +104,15 @@ class TestBidirectional:
         again = unroll(model, xs, reset_at=resets)
         assert not torch.allclose(again[1:, :, H:], got[1:, :, H:])
 
+    @pytest.mark.parametrize("reverse", [False, True])
+    def test_rows_of_unequal_length_after_a_layer_that_is_stepped_through(self, reverse):
+        inner = randomise(Bidirectional(*pair()))
+        model = Chain(lambda x: torch.tanh(2 * x), inner)
+        xs = filled(T, B, I)
+        want = unroll(inner, torch.tanh(2 * xs), lengths=LENGTHS, reverse=reverse)
+        rl.reset(model)
+        close(unroll(model, xs, lengths=LENGTHS, reverse=reverse), want)
+
     def test_lists_nothing_and_one_step_sequences(self):
         model, xs = randomise(Bidirectional(*pair())), filled(T, B, I)
         want = unroll(model, xs)
