@@ -16,6 +16,7 @@ from rnnlab.cells.base import (
     Cell,
     activation_name,
     check_sizes,
+    converted,
     describe,
     glorot_uniform,
     named_activation,
@@ -152,7 +153,7 @@ class Dense(nn.Module):
                 f"{self!r}: x has {x.shape[-1] if x.dim() else 'no'} features, "
                 f"expected {self.input_size}; x.shape = {tuple(x.shape)}"
             )
-        if x.dtype != self.weight.dtype:
+        if x.dtype != self.weight.dtype and not converted(x, self.weight):
             raise RnnlabError(
                 f"{self!r}: x is {x.dtype} and the weights are {self.weight.dtype}. "
                 f"x.to({self.weight.dtype}) converts the input."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -250,7 +250,7 @@ class Cell(nn.Module):
                 break
         else:  # all parametrised, or in submodules
             weight = next(self.parameters())
-        if x.dtype != weight.dtype:
+        if x.dtype != weight.dtype and not converted(x, weight):
             raise RnnlabError(
                 f"{self!r}: x is {x.dtype} and the weights are {weight.dtype}. "
                 f"x.to({weight.dtype}) converts the input."
@@ -261,9 +261,7 @@ class Cell(nn.Module):
                 f"x.to({str(weight.device)!r}) moves the input."
             )
 
-    def _refuse_part(
-        self, name: str, part: Any, size: int, lead: torch.Size, x: Tensor
-    ) -> NoReturn:
+    def _refuse_part(self, name: str, part: Any, size: int, lead: torch.Size, x: Tensor) -> None:
         if not isinstance(part, Tensor):
             raise RnnlabError(f"{self!r}: state {name} must be a tensor, got {describe(part)}.")
         shape = part.shape
@@ -274,15 +272,16 @@ class Cell(nn.Module):
             )
         if len(shape) == 2 and lead != shape[:1]:
             raise batch_changed(repr(self), tuple(shape[:-1]), tuple(lead))
-        if part.dtype != x.dtype:
+        if part.dtype != x.dtype and not converted(part, x):
             raise RnnlabError(
                 f"{self!r}: state {name} is {part.dtype} and x is {x.dtype}; "
                 "both must have the dtype of the weights."
             )
-        raise RnnlabError(
-            f"{self!r}: state {name} is on {part.device} and x is on {x.device}. "
-            f"{name}.to({str(x.device)!r}) moves the state."
-        )
+        if part.device != x.device:
+            raise RnnlabError(
+                f"{self!r}: state {name} is on {part.device} and x is on {x.device}. "
+                f"{name}.to({str(x.device)!r}) moves the state."
+            )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(self.describe_arguments())})"
@@ -333,6 +332,16 @@ class AdditiveCell(Cell):
             return result(combine(state, u, linear(recurrent_input(state), weight)))
 
         return step
+
+
+def converted(*values: Tensor) -> bool:
+    """Whether autocast gives each of these the type that an operation wants (doubles it leaves)."""
+    kind = values[0].device.type
+    return (
+        all(value.is_floating_point() and value.dtype != torch.float64 for value in values)
+        and torch.amp.is_autocast_available(kind)
+        and torch.is_autocast_enabled(kind)
+    )
 
 
 def as_parts(state: State) -> Parts:

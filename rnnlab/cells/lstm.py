@@ -126,5 +126,5 @@ class LSTMCell(AdditiveCell):
         if onednn.takes(xs, arguments[0]):
             return onednn.lstm(state, xs, arguments[0])
         h, c = for_kernel(state[0], xs.shape[1]), for_kernel(state[1], xs.shape[1])
-        ys, h, c = torch.lstm(xs, (h, c), *arguments)
+        ys, h, c = onednn.torch_lstm(xs, (h, c), *arguments)
         return (h.select(0, 0), c.select(0, 0)), ys

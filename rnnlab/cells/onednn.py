@@ -66,3 +66,24 @@ def lstm(
         train,
     )
     return (h, c), ys
+
+
+def torch_lstm(xs: Tensor, state: Any, weights: list[Tensor], *options: Any) -> Any:
+    """torch.lstm; under autocast on the CPU with everything already in the type that it wants.
+
+    Autocast itself has oneDNN do the sequence, whether or not it can on this processor; asked in
+    that type, torch looks first.
+
+    Example:
+        >>> layer, x = torch.nn.LSTM(2, 3), torch.ones(5, 1, 2)
+        >>> zero, options = torch.zeros(1, 1, 3), (True, 1, 0.0, True, False, False)
+        >>> with torch.autocast("cpu", torch.bfloat16):
+        ...     torch_lstm(x, (zero, zero), list(layer.parameters()), *options)[0].dtype
+        torch.bfloat16
+    """
+    if not xs.is_cpu or xs.dtype == torch.float64 or not torch.is_autocast_enabled("cpu"):
+        return torch.lstm(xs, state, weights, *options)
+    kind = torch.get_autocast_dtype("cpu")
+    with torch.autocast("cpu", enabled=False):
+        h, c = (part.to(kind) for part in state)
+        return torch.lstm(xs.to(kind), (h, c), [weight.to(kind) for weight in weights], *options)

@@ -283,7 +283,7 @@ class TorchLSTMCell(_TorchCell, AdditiveCell):
         if onednn.takes(xs, weights):
             return onednn.lstm(state, xs, weights)
         h, c = for_kernel(state[0], xs.shape[1]), for_kernel(state[1], xs.shape[1])
-        ys, h, c = self._run(torch.lstm, (h, c), xs)
+        ys, h, c = self._run(onednn.torch_lstm, (h, c), xs)
         return (h[0], c[0]), ys
 
 

@@ -8,6 +8,7 @@ import pickle
 import pytest
 import torch
 
+import rnnlab
 import rnnlab.cells
 from rnnlab import Recur, RnnlabError, detach, reset, unroll
 from rnnlab.cells.base import Cell
@@ -186,6 +187,25 @@ def test_unroll_is_the_loop_in_float32(kind):
     got = unroll(m, xs)
     close(got, want, 1e-5)
     close(gradients(weighted(got), m), slopes, 1e-5)
+
+
+@pytest.mark.parametrize("type_", [torch.bfloat16, torch.float16], ids=str)
+def test_autocast_between_other_layers(kind, type_):
+    """Layers hand each other, and steps the next one, what autocast makes of their results."""
+    m = rnnlab.Chain(rnnlab.Dense(I, I), Recur(make(kind, torch.float32)), rnnlab.Dense(H, 2))
+    xs = filled(T, B, I, dtype=torch.float32)
+    want = loop(m, xs)
+    slopes = gradients(weighted(want), m)
+    for way in (loop, unroll):
+        reset(m)
+        with torch.autocast("cpu", type_):
+            ys = torch.cat([way(m, xs[:2]), way(m, xs[2:])])
+        assert ys.dtype == type_
+        close(ys.float(), want, 0.1)
+        close(gradients(weighted(ys.float()), m), slopes, 0.2)
+    reset(m)
+    with torch.autocast("cpu", type_), pytest.raises(RnnlabError, match="the weights are"):
+        m[1](xs[0].double())  # autocast leaves doubles as they are
 
 
 def test_float32_follows_float64(kind):

@@ -152,13 +152,17 @@ def test_adapted_layers_leave_the_buffer_of_their_owner(kind, layers):
     close(theirs(xs)[0], want, 0)
 
 
-@FUSED
-def test_autocast_keeps_the_type_of_the_state(kind):
-    m, xs = Recur(kind(I, H)).cuda(), filled(T, B, I, dtype=torch.float32).cuda()
-    with torch.autocast("cuda", torch.float16):
-        for x in xs:
-            m(x)
-    assert joined(m.state).dtype == torch.float32
+@EVERY
+def test_autocast_between_other_layers(kind):
+    m = rl.Chain(rl.Dense(I, I), Recur(randomise(kind(I, H))), rl.Dense(H, 2)).cuda()
+    xs = filled(T, B, I, dtype=torch.float32).cuda()
+    want = loop(m, xs)
+    for way in (loop, unroll):
+        rl.reset(m)
+        with torch.autocast("cuda", torch.float16):
+            ys = torch.cat([way(m, xs[:2]), way(m, xs[2:])])
+        assert ys.dtype == torch.float16
+        close(ys.float(), want, 0.05)
 
 
 @FUSED

@@ -174,7 +174,7 @@ def test_others_at_work(taken):
         m, xs = make("ours"), filled(T, B, I, dtype=F32)
         with torch.backends.mkldnn.flags(enabled=False):
             off = unroll(m, xs)
-        with torch.autocast("cpu", torch.bfloat16):  # not every processor has a kernel for it
+        with torch.autocast("cpu", torch.bfloat16):
             assert not onednn.takes(xs, list(m.cell.parameters())[:4])
         assert not taken
         m.reset()
