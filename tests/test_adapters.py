@@ -317,6 +317,14 @@ class TestErrors:
             "adapt: Chain(Recur(RNNCell(3, 4, tanh))) is stateful already; use it as it is."
         )
 
+    def test_a_cell_of_ours(self):
+        with pytest.raises(rl.RnnlabError) as error:
+            adapt(rl.LSTMCell(3, 4))
+        assert str(error.value) == (
+            "adapt: LSTMCell(3, 4) is a cell h, y = cell(h, x) already. "
+            "Recur(cell) makes it stateful."
+        )
+
     def test_no_module(self):
         with pytest.raises(rl.RnnlabError) as error:
             adapt(3)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from rnnlab.adapters.bare import TORCH_CELLS, TORCH_LAYERS, chain, from_cell, pl
 from rnnlab.adapters.foreign import ForeignCell, is_cell
 from rnnlab.adapters.inside import Adapted
 from rnnlab.adapters.parity import check_parity
-from rnnlab.cells.base import describe
+from rnnlab.cells.base import Cell, describe
 from rnnlab.errors import RnnlabError
 from rnnlab.nested import State
 from rnnlab.recur import Recur
@@ -86,6 +86,10 @@ def adapt(
         raise RnnlabError(
             f"adapt: expected an nn.Module, got {describe(model)}. A function h, y = cell(h, x) "
             "becomes stateful as Recur(cell, init)."
+        )
+    if isinstance(model, Cell):
+        raise RnnlabError(
+            f"adapt: {model!r} is a cell h, y = cell(h, x) already. Recur(cell) makes it stateful."
         )
     for path, module in model.named_modules():
         if isinstance(module, nn.RNNBase) and module.bidirectional:

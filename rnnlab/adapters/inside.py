@@ -383,7 +383,7 @@ def _sites(model: nn.Module) -> list[_Site]:
             arguments = arguments_of(module)
             name = arguments[1].name if len(arguments) > 1 else "state"
             found.append(_Site(path, module, [LayerState(cell)], name))
-        elif isinstance(module, Recur):
+        elif isinstance(module, (Recur, Adapted)):
             pass
         else:
             continue
