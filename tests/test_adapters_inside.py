@@ -516,6 +516,35 @@ def test_inside_a_chain():
     assert list(rl.states(chain)) == ["0.encoder.rnn.h", "0.encoder.rnn.c"]
     state = copy.deepcopy(chain.state_dict())
     assert list(state) == [f"0.{name}" for name in model.state_dict()]
+    other = rl.Chain(adapt(Tagger()), nn.Tanh())
+    assert str(other.load_state_dict(state)) == "<All keys matched successfully>"
+    close(other(x), torch.tanh(model(x)), 1e-12)
+    with pytest.raises(RuntimeError, match=r"Unexpected key.*0\.model\.nobody"):
+        other.load_state_dict({**state, "0.nobody": torch.ones(1)})
+
+
+def test_what_is_adapted_already():
+    inner = adapt(randomise(Tagger()))
+    with pytest.raises(rl.RnnlabError) as error:
+        adapt(inner)
+    assert str(error.value) == (
+        "adapt: Adapted(Tagger: encoder.rnn) is stateful already; use it as it is."
+    )
+
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.gru = inner, nn.GRU(2, H, dtype=F64)
+
+        def forward(self, x):
+            return self.gru(self.inner(x))[0]
+
+    model = adapt(Two())
+    assert model.layers == ("gru",)
+    x = filled(T, B, I)
+    want = model(x)
+    rl.reset(model)
+    close(torch.cat([model(x[:2]), model(x[2:])]), want, 1e-12)
 
 
 def test_parity(capsys):

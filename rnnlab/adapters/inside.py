@@ -348,6 +348,15 @@ class Adapted(nn.Module):
         """Load into the module."""
         return self._modules[self._slot].load_state_dict(*args, **kwargs)  # type: ignore[union-attr]
 
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        # called where a module around this one is loaded, with the names that it saved
+        for name in [name for name in state_dict if name.startswith(prefix)]:
+            own = name.removeprefix(prefix)
+            state_dict[f"{prefix}{self._slot}.{own}"] = state_dict.pop(name)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
     def __repr__(self) -> str:
         model = type(self._modules[self._slot]).__name__
         return f"Adapted({model}: {', '.join(path or 'layer' for path in self.layers)})"
