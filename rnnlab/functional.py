@@ -148,6 +148,7 @@ class ModelCell:
         return found
 
     def __call__(self, states: Mapping[str, Any], *xs: Any) -> tuple[States, Any]:
+        self._check_mapping(states)
         missing = [name for name in self.names if name not in states]
         unknown = [str(name) for name in states if name not in self.names]
         if missing or unknown:
@@ -190,6 +191,7 @@ class ModelCell:
 
         States without a batch are repeated for every row if others have one.
         """
+        self._check_mapping(states)
         rows: list[Tensor] = []
         for name, shape in self.shapes.items():
             if name not in states:
@@ -205,8 +207,23 @@ class ModelCell:
                     "batch of it."
                 )
             rows.append(value.reshape((*value.shape[:lead], prod(shape))))
-        lead = torch.broadcast_shapes(*(row.shape[:-1] for row in rows))
+        try:
+            lead = torch.broadcast_shapes(*(row.shape[:-1] for row in rows))
+        except RuntimeError as error:
+            found = (
+                f"{n} {tuple(states[n].shape)}" for n in self.names if hasattr(states[n], "shape")
+            )
+            raise RnnlabError(
+                f"{self!r}: the states have different batches: {', '.join(found)}."
+            ) from error
         return torch.cat([row.expand(*lead, row.shape[-1]) for row in rows], dim=-1)
+
+    def _check_mapping(self, states: Any) -> None:
+        if not isinstance(states, Mapping):
+            raise RnnlabError(
+                f"{self!r}: the states must be a dictionary, as initial_state() gives it, got "
+                f"{describe(states)}. unflat(vector) makes one of a vector."
+            )
 
     def unflat(self, vector: Tensor) -> States:
         """The states that `flat` made `vector` from, `(S,)` or `(B, S)`."""

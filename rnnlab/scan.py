@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from rnnlab.cells.base import Cell, Parts, as_parts, as_state, describe
+from rnnlab.cells.base import Cell, Parts, as_parts, as_state, autocasts, describe
 from rnnlab.cells.replay import loop, record
 from rnnlab.errors import RnnlabError
 from rnnlab.sweep import sweep, sweepable
@@ -348,8 +348,9 @@ def _differentiated_forward() -> bool:
 def _ordinary(device: str) -> bool:
     """Whether nothing stands between the operations that are written and those that are done."""
     return not (
-        _differentiated_forward()
-        or torch.is_autocast_enabled(device)
+        device == "meta"  # there is nothing to look at
+        or _differentiated_forward()
+        or autocasts(device)
         or torch.compiler.is_compiling()
     )
 

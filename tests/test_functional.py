@@ -416,6 +416,25 @@ class TestErrors:
             "shape (7,)."
         )
 
+    def test_what_is_no_dictionary(self):
+        cell, vector = as_cell(rl.LSTM(2, 3)), torch.zeros(6)
+        for refused in (lambda: cell(vector, torch.ones(2)), lambda: cell.flat(vector)):
+            with pytest.raises(rl.RnnlabError) as error:
+                refused()
+            assert str(error.value) == (
+                "ModelCell(Recur(LSTMCell(2, 3))): the states must be a dictionary, as "
+                "initial_state() gives it, got a tensor of shape (6,). unflat(vector) makes one of "
+                "a vector."
+            )
+
+    def test_different_batches(self):
+        cell = as_cell(rl.Chain(rl.RNN(2, 3), rl.Recur(lambda h, x: (h, x), 0)))
+        with pytest.raises(rl.RnnlabError) as error:
+            cell.flat({"0.h": torch.zeros(2, 3), "1.h": torch.zeros(4)})
+        assert str(error.value) == (
+            f"{cell!r}: the states have different batches: 0.h (2, 3), 1.h (4,)."
+        )
+
     def test_a_structure_that_changes(self):
         cell = as_cell(rl.Recur(lambda h, x: ((h, x), x), 0))
         with pytest.raises(rl.RnnlabError) as error:

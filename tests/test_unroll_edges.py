@@ -1,5 +1,6 @@
 """unroll at its edges: empty and uneven sequences, refusals, hooks and subclasses."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -111,6 +112,11 @@ class TestRefusals:
             (b"abc", "xs must be a list of steps or a tensor (T, …), got bytes b'abc'."),
             ({"a": 1}, "xs must be a list of steps or a tensor (T, …), got a dict of 1."),
             (None, "xs must be a list of steps or a tensor (T, …), got None."),
+            (
+                np.ones((2, 3)),
+                "xs must be a list of steps or a tensor (T, …), got ndarray of shape (2, 3) and "
+                "type float64.",
+            ),
         ],
     )
     def test_what_is_no_sequence(self, xs, text):

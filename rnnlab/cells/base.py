@@ -336,12 +336,13 @@ class AdditiveCell(Cell):
 
 def converted(*values: Tensor) -> bool:
     """Whether autocast gives each of these the type that an operation wants (doubles it leaves)."""
-    kind = values[0].device.type
-    return (
-        all(value.is_floating_point() and value.dtype != torch.float64 for value in values)
-        and torch.amp.is_autocast_available(kind)
-        and torch.is_autocast_enabled(kind)
-    )
+    fits = all(value.is_floating_point() and value.dtype != torch.float64 for value in values)
+    return fits and autocasts(values[0].device.type)
+
+
+def autocasts(device: str) -> bool:
+    """Whether autocast is at work on this kind of device."""
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
 def as_parts(state: State) -> Parts:
@@ -376,6 +377,8 @@ def describe(value: Any) -> str:
         return f"a tensor of shape {tuple(value.shape)}"
     if isinstance(value, (tuple, list, dict)):
         return f"a {type(value).__name__} of {len(value)}"
+    if hasattr(value, "shape") and hasattr(value, "dtype"):  # an array of another library
+        return f"{type(value).__name__} of shape {tuple(value.shape)} and type {value.dtype}"
     return f"{type(value).__name__} {value!r}" if value is not None else "None"
 
 

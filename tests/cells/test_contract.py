@@ -189,6 +189,15 @@ def test_unroll_is_the_loop_in_float32(kind):
     close(gradients(weighted(got), m), slopes, 1e-5)
 
 
+def test_shapes_on_the_meta_device(kind):
+    """Where there are no values nothing looks at them."""
+    m, xs = Recur(kind(I, H, device="meta")), torch.ones(100, B, I, device="meta")
+    assert loop(m, xs[:2]).shape == (2, B, H)
+    assert unroll(m, xs).shape == (100, B, H)
+    with torch.no_grad():
+        assert unroll(m, xs, reverse=True).shape == (100, B, H)
+
+
 @pytest.mark.parametrize("type_", [torch.bfloat16, torch.float16], ids=str)
 def test_autocast_between_other_layers(kind, type_):
     """Layers hand each other, and steps the next one, what autocast makes of their results."""
