@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 from torch._C._functorch import is_batchedtensor, is_legacy_batchedtensor
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
-from torch.nn.functional import linear
-from torch.overrides import TorchFunctionMode
 
+from rnnlab.by_unit import Products, UnlikeError, apart, cut, spread, terms
 from rnnlab.cells.base import ACTIVATIONS, Cell, Parts, as_parts, as_state
 from rnnlab.cells.replay import all_states, loop
 from rnnlab.errors import RnnlabError
@@ -21,9 +20,6 @@ CHUNK_BYTES = 1 << 19
 
 _CHECKED = 4
 """About how many steps of every chunk are checked."""
-
-Term = tuple[int, int, list[Tensor]]
-"""Where a gradient goes, in how many blocks, and the derivative of every step."""
 
 _fits: WeakKeyDictionary[Cell, bool] = WeakKeyDictionary()
 
@@ -51,15 +47,15 @@ def sweepable(cell: Cell, parts: Parts, u: Tensor) -> bool:
     if cell not in _fits:
         # a gradient that the parameters do not explain: one of a tensor from elsewhere
         with torch.enable_grad():
-            weights = {name: _cut(weight) for name, weight in cell._parameters.items()}
+            weights = {name: cut(weight) for name, weight in cell._parameters.items()}
             alone = _stand_in(cell, weights)
-            state, y = alone.update(as_state(tuple(map(_cut, parts))), _cut(u[0]))
-        _fits[cell] = not any(value.requires_grad for value in (*as_parts(state), y))
+            state, y = alone.update(as_state(tuple(map(cut, parts))), cut(u[0]))
+        whole = not any(value.requires_grad for value in (*as_parts(state), y))
+        fits = whole and apart(alone, as_parts(state), cut(u[:1]))
+        if fits is None:
+            return False
+        _fits[cell] = fits
     return _fits[cell]
-
-
-def _cut(value: Any) -> Any:
-    return None if value is None else value.detach()
 
 
 def _stand_in(cell: Cell, weights: dict[str, Tensor | None]) -> Cell:
@@ -68,14 +64,6 @@ def _stand_in(cell: Cell, weights: dict[str, Tensor | None]) -> Cell:
     other.__dict__.update(cell.__dict__)
     other.__dict__["_parameters"] = weights
     return other
-
-
-class _UnlikeError(Exception):
-    """The cell is not what the sweep takes it for; or only these numbers are not finite."""
-
-    def __init__(self, lasts: bool = True) -> None:
-        super().__init__()
-        self.lasts = lasts
 
 
 class _Sweep(torch.autograd.Function):
@@ -116,7 +104,7 @@ class _Sweep(torch.autograd.Function):
             try:
                 run = _Backward(ctx.as_it_was, ctx.names, weights, ctx.output)
                 return None, None, None, *run(u, parts, stacks, gy, g_last)
-            except _UnlikeError as reason:
+            except UnlikeError as reason:
                 _fits[ctx.cell] = not reason.lasts
         return None, None, None, *_by_loop(ctx, u, parts, weights, (gy, *g_last))
 
@@ -155,24 +143,6 @@ def _by_loop(ctx: Any, u: Tensor, parts: Any, weights: Any, cotangents: Any) -> 
             )
         )
     return tuple(next(found) if value.requires_grad else None for value in inputs)
-
-
-class _Products(TorchFunctionMode):
-    """Cuts a computation at every `linear`: the result becomes a variable of its own."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[tuple[Tensor, Tensor, Tensor | None, Tensor]] = []
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is not linear or kwargs:
-            return func(*args, **(kwargs or {}))
-        s: Tensor = args[0]
-        weight: Tensor = args[1]
-        bias: Tensor | None = args[2] if len(args) > 2 else None
-        v = linear(s.detach(), weight.detach(), _cut(bias)).requires_grad_()
-        self.found.append((s, weight, bias, v))
-        return v
 
 
 class _Backward:
@@ -225,7 +195,7 @@ class _Backward:
         if the output is not part of the state, it is the gradient of the output of each step.
         """
         count, n = len(before), len(u)
-        with torch.enable_grad(), _Products() as cuts:
+        with torch.enable_grad(), Products() as cuts:
             u = u.detach().requires_grad_()
             state = tuple(part.detach().requires_grad_() for part in before)
             new, y = self.cell.update(as_state(state), u)
@@ -246,8 +216,8 @@ class _Backward:
                 y, variables, arriving, retain_graph=True, allow_unused=True
             )
             start = [None if d is None else list(d.unbind(0)) for d in grads]
-        from_new = [_terms(value, variables) for value in new]
-        from_inner = {k: _terms(s, variables) for k, s in inner.items()}
+        from_new = [terms(value, variables) for value in new]
+        from_inner = {k: terms(s, variables) for k, s in inner.items()}
         weights = [weight.detach() for _, weight, _, _ in products]
         empty = [torch.zeros_like(part[0]) for part in state]
 
@@ -257,13 +227,13 @@ class _Backward:
             total = [None if values is None else values[t] for values in start]
             for p in range(count):
                 seen[p].append(g[p])
-                _spread(g[p], from_new[p], total, t)
+                spread(g[p], from_new[p], total, t)
             for k in range(len(products) - 1, -1, -1):
                 gv = total[count + k]
                 if k in inner:
                     gs = inner[k].new_zeros(inner[k].shape[1:]) if gv is None else gv @ weights[k]
                     inner_seen[k].append(gs)
-                    _spread(gs, from_inner[k], total, t)
+                    spread(gs, from_inner[k], total, t)
                 elif gv is not None:
                     q = known[id(products[k][0])]
                     so_far = total[q]
@@ -339,50 +309,6 @@ class _Backward:
             self._add(leaf, grad)
 
 
-def _terms(value: Tensor, variables: list[Tensor]) -> list[tuple[int, int, list[Term]]]:
-    """The derivatives of `value` by the variables: for each block of units, where they go."""
-    if not value.requires_grad:
-        return []
-    width = value.shape[-1]
-    ones = torch.ones_like(value)
-    grads = torch.autograd.grad(value, variables, ones, retain_graph=True, allow_unused=True)
-    base = min([width, *(d.shape[-1] for d in grads if d is not None)])
-    if any(d is not None and d.shape[-1] % base for d in grads) or width % base:
-        raise _UnlikeError
-    blocks = []
-    for first in range(0, width, base):
-        if base < width:
-            ones = torch.zeros_like(value)  # anew: derivatives may be views of it
-            ones[..., first : first + base] = 1
-            grads = torch.autograd.grad(
-                value, variables, ones, retain_graph=True, allow_unused=True
-            )
-        terms: list[Term] = []
-        for i, d in enumerate(grads):
-            if d is None or (base < width and not d.any()):
-                continue
-            many = d.shape[-1] // base
-            if many > 1:
-                d = d.unflatten(-1, (many, base))
-            terms.append((i, many, list(d.unbind(0))))
-        blocks.append((first, base, terms))
-    return blocks
-
-
-def _spread(g: Tensor, blocks: Any, total: list[Tensor | None], t: int) -> None:
-    """Add what the gradient of one value means for the variables that it depends on."""
-    for first, base, terms in blocks:
-        part = g if len(blocks) == 1 else g[..., first : first + base]
-        for i, many, derivatives in terms:
-            so_far = total[i]
-            if many == 1:
-                d = derivatives[t]
-                total[i] = part * d if so_far is None else torch.addcmul(so_far, part, d)
-            else:
-                more = (part.unsqueeze(-2) * derivatives[t]).flatten(-2)
-                total[i] = more if so_far is None else so_far + more
-
-
 def _compare(cell: Cell | None, found: Tensor, expected: Tensor, scale: Tensor) -> None:
     """Raise unless two values agree to rounding at every step."""
     dims = list(range(1, found.dim()))
@@ -393,7 +319,7 @@ def _compare(cell: Cell | None, found: Tensor, expected: Tensor, scale: Tensor) 
     if not bool((error <= limit).all()):
         finite = bool(expected.isfinite().all() and found.isfinite().all())
         if cell is None or not finite:
-            raise _UnlikeError(lasts=finite)
+            raise UnlikeError(lasts=finite)
         raise RnnlabError(
             f"{cell!r}: repeating a step gave another result, so its gradient cannot be formed "
             "for the whole sequence at once. A cell that draws random numbers has to be stepped: "

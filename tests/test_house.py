@@ -28,6 +28,7 @@ LAYERS = {
     "cells": 1,
     "trace": 1,
     "fingerprint": 1,
+    "by_unit": 2,
     "carried": 2,
     "recur": 2,
     "files": 2,

@@ -262,6 +262,31 @@ def test_any_formula_has_its_gradient(kind):
     assert sweep._fits[model.cell] == (kind is Tilted)
 
 
+class Rolled(Mean):
+    """Each unit sees its neighbour."""
+
+    def combine(self, state, u, v):
+        return {"h": torch.tanh(u + v + self.mix * state.roll(1, -1))}
+
+
+@pytest.mark.parametrize("kind", [Mean, MeanOfProduct, Rolled])
+def test_weak_ties_between_units_are_not_taken_for_rounding(kind, swept):
+    model = Recur(kind(I, H, mix=1e-4, dtype=torch.float32))
+    xs, wanted = filled(T, B, I, dtype=torch.float32), list(model.parameters())
+    want, got = both(model, xs, lambda ys: torch.autograd.grad(weighted(ys), wanted))
+    close(got, want, 1e-5)
+    assert not swept
+
+
+def test_a_first_step_that_is_not_finite_says_nothing_of_the_cell(swept):
+    model, xs = model_of(rl.GRUv3Cell), filled(T, B, I)
+    xs[0, 1, 2] = torch.nan
+    weighted(unroll(model, xs)).backward()
+    model.reset()
+    weighted(unroll(model, xs[1:])).backward()
+    assert swept == [1]
+
+
 def test_gradients_that_are_not_finite_are_those_of_the_loop():
     model, xs = model_of(rl.GRUv3Cell), filled(T, B, I)
     xs[2, 0, 1] = torch.nan
