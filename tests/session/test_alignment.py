@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnlab.session import alignment
@@ -23,6 +23,7 @@ def longest(a, b):
 
 @pytest.mark.parametrize("kept", [alignment.KEPT, 20, 0], ids=["rows", "some", "halves"])
 def test_it_is_a_longest_one(kept):
+    @settings(deadline=None)
     @given(TEXT, TEXT)
     def check(a, b):
         pairs = aligned(a, b)
