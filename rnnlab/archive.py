@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import IO, Any
 import numpy as np
 
 from rnnlab.errors import RnnlabError
+
+TOLD = ("header", "check")
+"""What a file has besides its arrays; those of older versions have no check."""
 
 
 def write_file(
@@ -34,7 +38,8 @@ def write_file(
         def write(file: IO[bytes]) -> None:
             file.write(packed)
     else:
-        named = {**arrays, "header": np.frombuffer(text.encode(), dtype=np.uint8)}
+        told = {"header": text, "check": _check(arrays, text)}
+        named = {**arrays, **{k: np.frombuffer(v.encode(), np.uint8) for k, v in told.items()}}
 
         def write(file: IO[bytes]) -> None:
             np.savez(file, **named)  # type: ignore[arg-type]
@@ -65,17 +70,17 @@ def read_file(
         RnnlabError: the file is of another kind, damaged, or of a newer schema.
     """
     name = os.fspath(path)
+    with open(path, "rb") as opened:  # or there is no such file, or it may not be read
+        zipped = opened.read(4) == b"PK\3\4"
     try:
-        with open(path, "rb") as opened:
-            zipped = opened.read(4) == b"PK\3\4"
-        with _opened_npz(path) if zipped else _opened_safetensors(path) as (text, read):
-            header = json.loads(text, object_hook=_whole)
+        with _opened_npz(path) if zipped else _opened_safetensors(path) as (told, read):
+            header = json.loads(told["header"], object_hook=_whole)
             if header["kind"] != kind:
                 raise RnnlabError(f"it is a saved {header['kind']}")
             new = header["schema"] > schema
             arrays = {} if new else read()
-    except OSError:
-        raise
+            if not new and told.get("check", check := _check(arrays, told["header"])) != check:
+                raise RnnlabError("it is damaged")
     except Exception as error:
         raise RnnlabError(f"{name} is not a saved {kind} ({error}).") from error
     if new:
@@ -101,15 +106,15 @@ def _whole(value: dict[str, Any]) -> Any:
     return value
 
 
-Opened = tuple[str | bytes, Callable[[], dict[str, np.ndarray]]]
-"""The header of a file, and a function that reads its arrays."""
+Opened = tuple[dict[str, str], Callable[[], dict[str, np.ndarray]]]
+"""The header of a file with the check of it, and a function that reads the arrays."""
 
 
 @contextmanager
 def _opened_npz(path: str | os.PathLike[str]) -> Iterator[Opened]:
     with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-        names = [name for name in file.files if name != "header"]
-        yield bytes(file["header"]), lambda: {name: file[name] for name in names}
+        told = {name: bytes(file[name]).decode() for name in file.files if name in TOLD}
+        yield told, lambda: {name: file[name] for name in file.files if name not in TOLD}
 
 
 @contextmanager
@@ -118,7 +123,7 @@ def _opened_safetensors(path: str | os.PathLike[str]) -> Iterator[Opened]:
 
     with safe_open(os.fspath(path), "np") as file:
         names = list(file.keys())
-        yield file.metadata()["header"], lambda: {name: file.get_tensor(name) for name in names}
+        yield file.metadata(), lambda: {name: file.get_tensor(name) for name in names}
 
 
 def _packed(arrays: Mapping[str, np.ndarray], text: str, name: str) -> bytes:
@@ -130,7 +135,18 @@ def _packed(arrays: Mapping[str, np.ndarray], text: str, name: str) -> bytes:
                 f"{name}: safetensors has no {array.dtype} numbers; a name that ends in .npz "
                 "takes them."
             )
-    return save({key: np.asarray(a, order="C") for key, a in arrays.items()}, {"header": text})
+    arrays = {key: np.asarray(array, order="C") for key, array in arrays.items()}
+    return save(arrays, {"header": text, "check": _check(arrays, text)})
+
+
+def _check(arrays: Mapping[str, np.ndarray], text: str) -> str:
+    """A number that is another where a byte is: neither format has one of everything."""
+    crc = zlib.crc32(text.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        crc = zlib.crc32(f"{name} {array.dtype.str} {array.shape}".encode(), crc)
+        crc = zlib.crc32(array.reshape(-1).view(np.uint8).data, crc)
+    return str(crc)
 
 
 def _mode(target: Path) -> int:

@@ -93,7 +93,7 @@ class Feeding(Reading):
             )
         if stepper.encode is None:
             if isinstance(xs, Tensor):
-                return xs.detach(), None
+                return stepper.as_inputs((xs,))[0], None
             if isinstance(xs, np.ndarray) and xs.ndim > 1:
                 return stepper.encoded((xs,))[0], None
         given = list(xs)

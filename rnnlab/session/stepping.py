@@ -215,10 +215,13 @@ class Stepper:
 
     def as_inputs(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """What the model is fed for what is encoded already."""
-        return tuple([x.detach() if type(x) is Tensor else self._as_input(x) for x in inputs])
+        return tuple(map(self._as_input, inputs))
 
     def _as_input(self, x: Any) -> Any:
         if isinstance(x, Tensor):
+            if x.layout is not torch.strided or x.is_meta:
+                kind = "without numbers (meta)" if x.is_meta else f"{x.layout}; x.to_dense() is not"
+                raise RnnlabError(f"Session: the input is a tensor {kind}.")
             return x.detach()
         if isinstance(x, np.number):  # a number like Python's, which some of them are
             x = x.item()

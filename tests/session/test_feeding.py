@@ -132,6 +132,29 @@ def test_a_failure_says_what_else_whole_numbers_could_be(name):
             feed(Session(rl.Recur(lambda h, x: (h + look(x), h), torch.zeros(3))))
 
 
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (torch.Tensor.to_sparse, r"a tensor torch\.sparse_coo; x\.to_dense\(\) is not\."),
+        (lambda x: x.to("meta"), r"a tensor without numbers \(meta\)\."),
+    ],
+    ids=["sparse", "meta"],
+)
+def test_tensors_without_numbers_at_hand_are_refused(other, said):
+    s = Session(make("lstm").float())
+    s.run(torch.ones(3, 3))
+    for _ in range(3):
+        s.step(torch.ones(3))
+    before = contents(s)
+    x = torch.ones(2, 3)
+    with pytest.raises(rl.RnnlabError, match="(?i)tensor"):
+        s.step(other(x[0]))  # by the short way, which leaves it to torch to say what it is
+    for feed in (s.step, lambda x: s.run([x]), lambda x: s.run(x[None])):
+        with pytest.raises(rl.RnnlabError, match=rf"^Session: the input is {said}$"):
+            feed(other(x[0]))
+    assert contents(s) == before
+
+
 @pytest.mark.parametrize("way", ["vocabulary", "whole numbers", "numpy's", "tensors"])
 def test_tokens_are_fed_at_once(way):
     """A list of them goes the way of one tensor of the same numbers."""
