@@ -164,7 +164,10 @@ class Trace:
         )
 
     def _between(self, steps: slice) -> Trace:
-        start, stop, stride = steps.indices(self._steps)
+        try:
+            start, stop, stride = steps.indices(self._steps)
+        except TypeError as error:
+            raise RnnlabError(f"Trace: {steps!r} is no slice of steps: {error}.") from None
         if stride != 1:
             raise RnnlabError("Trace: a slice of steps must be contiguous (no stride).")
         stop = max(start, stop)

@@ -174,6 +174,8 @@ class TestSlicing:
             trace[key]
         with pytest.raises(RnnlabError, match=r"^Trace: index by a name"):
             trace[("h",)]
+        with pytest.raises(RnnlabError, match=r"^Trace: slice\('a', None, None\) is no slice of "):
+            trace["a":]  # type: ignore[misc]
 
     def test_a_file_with_one_fingerprint_is_read(self, tmp_path):
         """As they were before the weights were known by their steps."""

@@ -147,7 +147,7 @@ def test_tensors_without_numbers_at_hand_are_refused(other, said):
         s.step(torch.ones(3))
     before = contents(s)
     x = torch.ones(2, 3)
-    with pytest.raises(rl.RnnlabError, match="(?i)tensor"):
+    with pytest.raises(rl.RnnlabError, match=r"(?i)tensor"):
         s.step(other(x[0]))  # by the short way, which leaves it to torch to say what it is
     for feed in (s.step, lambda x: s.run([x]), lambda x: s.run(x[None])):
         with pytest.raises(rl.RnnlabError, match=rf"^Session: the input is {said}$"):
