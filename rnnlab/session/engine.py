@@ -18,8 +18,9 @@ from rnnlab.session.commands import Command, Edit
 from rnnlab.session.events import Watched
 from rnnlab.session.history import Entry, Log, Undone
 from rnnlab.session.lane import Lane, open_lane
-from rnnlab.session.stepping import Stepper, refused, short
+from rnnlab.session.stepping import Stepper
 from rnnlab.session.timeline import Branch
+from rnnlab.session.wording import refused, short
 
 CHUNK = 4096
 """Steps that a whole-sequence evaluation takes at a time."""

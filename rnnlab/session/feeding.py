@@ -14,8 +14,8 @@ from rnnlab.errors import RnnlabError
 from rnnlab.session.commands import check_label
 from rnnlab.session.lane import SLOW
 from rnnlab.session.reading import Reading
-from rnnlab.session.stepping import refused
 from rnnlab.session.vocabulary import Vocabulary
+from rnnlab.session.wording import refused
 
 BAR = 10_000
 """A run of more steps than this shows a progress bar unless told otherwise."""

@@ -13,7 +13,8 @@ from rnnlab.errors import RnnlabError
 from rnnlab.session import commands as c
 from rnnlab.session.engine import whole
 from rnnlab.session.feeding import Feeding, joined
-from rnnlab.session.stepping import Stepper, short
+from rnnlab.session.stepping import Stepper
+from rnnlab.session.wording import short
 
 
 class Session(Feeding):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import cmath
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from rnnlab.session.layout import (
     surely_finite,
 )
 from rnnlab.session.timeline import Branch
+from rnnlab.session.wording import not_finite, refused, short
 from rnnlab.unroll import unroll
 
 Holds = Sequence[tuple[Recur, Mapping[str, Hold]]]
@@ -293,12 +294,12 @@ class Stepper:
     def _check_finite(self, layout: Layout, rows: list[Any]) -> None:
         name = layout.not_finite(rows)
         if name is not None:
-            raise _not_finite(f"the step gave {name}")
+            raise not_finite(f"the step gave {name}")
 
     def _check_inputs(self, xs: tuple[Any, ...]) -> None:
         """Before the model runs: it may keep what it is given, in a running mean for example."""
         if not (self.allow_nonfinite or all(map(_finite, xs))):
-            raise _not_finite("the input has")
+            raise not_finite("the input has")
 
     # many steps
 
@@ -402,13 +403,6 @@ def _finite(x: Any) -> bool:
     return not isinstance(x, (float, complex)) or cmath.isfinite(x)
 
 
-def _not_finite(what: str) -> RnnlabError:
-    return RnnlabError(
-        f"Session: {what} values that are not finite (NaN or infinity). Nothing was recorded. "
-        "Session(model, allow_nonfinite=True) accepts them."
-    )
-
-
 def _kind(value: Tensor) -> str:
     return f"{value.dtype} on {value.device}"
 
@@ -428,38 +422,3 @@ def _same_leaf(x: Any, y: Any) -> bool:
         alike = x.dtype == y.dtype and x.shape == y.shape and x.device == y.device
         return alike and bits(x) == bits(y)
     return type(x) is type(y) and bool(x == y or (x != x and y != y))  # NaN is NaN
-
-
-def refused(who: str, error: BaseException, xs: Iterable[Any] = ()) -> RnnlabError:
-    """What to say when somebody else's code failed, given these inputs."""
-    typed = isinstance(error, (TypeError, IndexError, RuntimeError))
-    hints = [hint for hint in map(_other_kind, xs) if hint] if typed else []
-    return RnnlabError(
-        " ".join(
-            [
-                f"Session: {who} failed with {type(error).__name__}: {error}.",
-                *hints[:1],
-                "The session stands where it stood.",
-            ]
-        )
-    )
-
-
-def _other_kind(x: Any) -> str | None:
-    """What whole numbers were fed as, and how to feed them as the other thing that they can be."""
-    if type(x) is int:
-        return f"It was fed the number {x}; if it looks it up in a table, feed torch.tensor({x})."
-    if not isinstance(x, Tensor):
-        return None
-    if x.dtype == torch.int64:
-        return "It was fed int64 token numbers; if it computes with them, feed floats."
-    if x.is_floating_point() and bool((x == x.round()).all()):
-        kind = str(x.dtype).removeprefix("torch.")
-        return f"It was fed {kind}; if it looks them up in a table, feed an int64 tensor."
-    return None
-
-
-def short(model: Any) -> str:
-    """The model in a few words."""
-    text = " ".join(repr(model).split())
-    return text if len(text) <= 80 else f"{text[:77]}…"

@@ -1,0 +1,53 @@
+"""What a session says of a step that came to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnlab.errors import RnnlabError
+
+
+def refused(who: str, error: BaseException, xs: Iterable[Any] = ()) -> RnnlabError:
+    """What to say when somebody else's code failed, given these inputs."""
+    typed = isinstance(error, (TypeError, IndexError, RuntimeError))
+    hints = [hint for hint in map(_other_kind, xs) if hint] if typed else []
+    return RnnlabError(
+        " ".join(
+            [
+                f"Session: {who} failed with {type(error).__name__}: {error}.",
+                *hints[:1],
+                "The session stands where it stood.",
+            ]
+        )
+    )
+
+
+def _other_kind(x: Any) -> str | None:
+    """What whole numbers were fed as, and how to feed them as the other thing that they can be."""
+    if type(x) is int:
+        return f"It was fed the number {x}; if it looks it up in a table, feed torch.tensor({x})."
+    if not isinstance(x, Tensor):
+        return None
+    if x.dtype == torch.int64:
+        return "It was fed int64 token numbers; if it computes with them, feed floats."
+    if x.is_floating_point() and x.is_cpu and bool((x == x.round()).all()):  # a GPU may be gone
+        kind = str(x.dtype).removeprefix("torch.")
+        return f"It was fed {kind}; if it looks them up in a table, feed an int64 tensor."
+    return None
+
+
+def short(model: Any) -> str:
+    """The model in a few words."""
+    text = " ".join(repr(model).split())
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def not_finite(what: str) -> RnnlabError:
+    return RnnlabError(
+        f"Session: {what} values that are not finite (NaN or infinity). Nothing was recorded. "
+        "Session(model, allow_nonfinite=True) accepts them."
+    )
