@@ -297,19 +297,19 @@ def _leading(xs: tuple[Any, ...]) -> tuple[Any, ...]:
 def recurs(model: Any) -> list[tuple[str, Recur]]:
     """Every Recur anywhere inside `model`, once, with its path ("" for the model itself)."""
     found: dict[int, tuple[str, Recur]] = {}
-
-    def walk(value: Any, path: str) -> None:
-        if isinstance(value, nn.Module):
-            for name, module in value.named_modules():
-                if isinstance(module, Recur):
-                    where = ".".join(part for part in (path, name) if part)
-                    found.setdefault(id(module), (where, module))
-        elif is_branch(value):
-            for key, part in children(value):
-                walk(part, f"{path}.{key}" if path else key)
-
-    walk(model, "")
+    for path, recur in _inside(model, ""):
+        found.setdefault(id(recur), (path, recur))
     return list(found.values())
+
+
+def _inside(value: Any, path: str) -> Iterator[tuple[str, Recur]]:
+    if isinstance(value, nn.Module):
+        for name, module in value.named_modules():
+            if isinstance(module, Recur):
+                yield ".".join(part for part in (path, name) if part), module
+    elif is_branch(value):
+        for key, part in children(value):
+            yield from _inside(part, f"{path}.{key}" if path else key)
 
 
 def reset(model: Any) -> None:

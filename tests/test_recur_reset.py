@@ -1,5 +1,7 @@
 """reset and detach."""
 
+import gc
+import weakref
 from collections import namedtuple
 
 import pytest
@@ -40,6 +42,20 @@ def test_reset_finds_every_recur():
     assert [m.state for m in ms] == [0, 0, 0, 0, 0, 3]
     reset([])
     reset(nn.Linear(2, 2))
+
+
+def test_looking_for_recurs_keeps_no_model_alive():
+    m = rl.Chain(make(), rl.RNN(H, H, dtype=F64))
+    gone = weakref.ref(m[0])
+    gc.disable()
+    try:
+        reset([m])
+        detach({"a": m})
+        rl.unroll(m, torch.ones(3, I, dtype=F64))
+        del m
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 @KINDS
