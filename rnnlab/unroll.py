@@ -299,7 +299,7 @@ def _cell_sequence(recur: Recur, cell: Cell, xs: Tensor, plan: Plan | None) -> T
             f"xs.shape = {tuple(xs.shape)}"
         )
     slots = recur.__dict__
-    if plan is not None and plan.steps and plan.masks[0] is True:
+    if plan is not None and plan.resets is not None and plan.steps and plan.masks[0] is True:
         recur.reset()  # first, so that another batch size may begin
     if slots["_state"] is AT_INIT:
         state = cell.initial_state() if slots["_owns_init"] else recur.init

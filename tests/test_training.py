@@ -294,6 +294,23 @@ class TestCompiled:
                 for at in (m, other):
                     at[0].cell.weight_hh.mul_(0.9)
 
+    @pytest.mark.parametrize("kind", [rl.LSTM, rl.GRU, "adapted"])
+    def test_several_layers_over_a_whole_sequence_are_one_graph(self, kind):
+        def made():
+            torch.manual_seed(3)
+            if kind == "adapted":
+                return rl.adapt(randomise(torch.nn.LSTM(I, H, num_layers=2)))
+            return randomise(Chain(kind(I, H), kind(H, H), Dense(H, 1)))
+
+        m, other, xs = made(), made(), filled(T, B, I, dtype=torch.float32)
+        step = torch.compile(lambda xs: unroll(m, xs), backend="aot_eager", fullgraph=True)
+        for _ in range(2):
+            want = unroll(other, xs)
+            got = step(xs)
+            close(got, want, 1e-5)
+            close(gradients(weighted(got), m), gradients(weighted(want), other), 1e-5)
+            reset([m, other])
+
     def test_truncated(self):
         """Chunks of one sequence: the state is carried from one compiled call to the next."""
 
