@@ -26,16 +26,40 @@ export class Labels {
   }
 }
 
-/** A token as it can be seen: blanks and line ends get a sign. */
-export const visible = (token) =>
-  (/\S/.test(token) ? token : token.replace(/ /g, "␣").replace(/\n/g, "⏎").replace(/\t/g, "⇥"));
+const BLANKS = { "\n": "⏎", "\t": "⇥" };
+// what is drawn as nothing, or turns the order of the letters around it; joiners make letters
+const UNSEEN = /[\p{Cc}\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]/gu;
+const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
+
+/**
+ * A token or a name as it can be seen: control characters, and blanks that are all of it, get a
+ * sign; one written from right to left is isolated, so that it does not reorder the text around it.
+ */
+export function visible(text) {
+  const seen = (/\S/.test(text) ? text : text.replace(/ /g, "␣")).replace(UNSEEN, (c) => {
+    const code = c.codePointAt(0);
+    return BLANKS[c] ?? (code < 32 ? String.fromCharCode(0x2400 + code)
+      : `⟨${code.toString(16).toUpperCase().padStart(4, "0")}⟩`);
+  });
+  return RIGHT_TO_LEFT.test(seen) ? `\u2068${seen}\u2069` : seen;
+}
+
+/** As much of a name as a sentence bears. */
+export function shortName(name) {
+  const letters = [...name];
+  return visible(letters.length > 40 ? `${letters.slice(0, 39).join("")}…` : name);
+}
 
 /** As much of a text as fits: `wide(text)` is its width; "" if not even a letter has room. */
 export function shortened(text, room, wide) {
   if (wide(text) <= room) return text;
-  for (let n = [...text].length - 1; n > 0; n--) {
-    const cut = `${[...text].slice(0, n).join("")}…`;
-    if (wide(cut) <= room) return cut;
+  const letters = [...text];
+  const cut = (n) => `${letters.slice(0, n).join("")}…`;
+  let [fits, most] = [0, letters.length - 1];
+  while (fits < most) {
+    const n = Math.ceil((fits + most) / 2);
+    if (wide(cut(n)) <= room) fits = n;
+    else most = n - 1;
   }
-  return "";
+  return fits ? cut(fits) : "";
 }
