@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rnnlab.errors import RnnlabError
 from rnnlab.session import Session, Step
 from rnnlab.widgets.insight import gates, order, spans
+from rnnlab.widgets.meanings import bounded
+from rnnlab.widgets.studies import by_hand
 
 if TYPE_CHECKING:
     from rnnlab.widgets.explorer import Explorer
@@ -126,8 +128,10 @@ def inspect(explorer: Explorer, message: Message) -> None:
         found = gates(explorer.session, step, explorer.row)
     except RnnlabError:  # a cell of one's own has no gates to show
         found = {}
-    place = {"step": step, "branch": explorer.session.branch_name}
-    explorer.send({"kind": "inspected", "gates": found, **place})
+    session = explorer.session
+    about = {"step": step, "branch": session.branch_name, "edited": by_hand(session, step) == step}
+    about["bounded"] = bounded(session.model)
+    explorer.send({"kind": "inspected", "gates": found, **about})
 
 
 def search(explorer: Explorer, message: Message) -> None:
@@ -138,9 +142,9 @@ def search(explorer: Explorer, message: Message) -> None:
         raise RnnlabError(
             "Explorer: to find where units are active, give a threshold and how many of them."
         ) from None
-    units = message["units"]
-    found = spans(explorer.session, units, above, at_least, explorer.row)
-    asked = {"units": units, "above": above, "at_least": at_least}
+    units, span = message["units"], message.get("span")
+    found = spans(explorer.session, units, above, at_least, explorer.row, span)
+    asked = {"units": units, "above": above, "at_least": at_least, "span": span}
     explorer.send({"kind": "found", "spans": found[:MOST], "count": len(found), **asked})
 
 
@@ -161,8 +165,8 @@ def signal(explorer: Explorer, message: Message) -> None:
 
 
 def fit(explorer: Explorer, message: Message) -> None:
-    """Fit the plane of a state to the current branch."""
-    explorer._studies.fit(str(message["name"]))
+    """Fit the plane of a state to the current branch, or to a span of it."""
+    explorer._studies.fit(str(message["name"]), message.get("span"))
 
 
 def compare(explorer: Explorer, message: Message) -> None:

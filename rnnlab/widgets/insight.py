@@ -14,6 +14,7 @@ from rnnlab.recur import recurs
 from rnnlab.session import Session, find
 from rnnlab.trace import Trace
 from rnnlab.widgets.lanes import batch, flat_rows
+from rnnlab.widgets.meanings import meaning
 
 ORDERS = ("index", "first activity", "principal component", "time constant")
 PIECE = 65_536
@@ -37,7 +38,7 @@ def window(session: Session, start: int, stop: int) -> Trace:
 
 
 def gates(session: Session, step: int, row: int = 0) -> dict[str, dict[str, dict[str, Any]]]:
-    """The gates of one step: layer → gate → its values, and whether it is a gate between 0 and 1.
+    """The gates of one step: layer → gate → its values, what it means, where it saturates.
 
     Of a batch, one row. Layers are named by the path of their Recur ("" for a model that is one).
     What is not a cell of the library has none. Where the gates say so, "kept" is the share of the
@@ -53,7 +54,7 @@ def gates(session: Session, step: int, row: int = 0) -> dict[str, dict[str, dict
             name = f"{path}.{gate}" if path else gate
             if name in derived:
                 values = flat_rows(derived[name], row)[0]
-                entry = {"values": values.astype(float).tolist(), "sigmoid": gate in SIGMOID}
+                entry = {"values": values.astype(float).tolist(), **meaning(recur.cell, gate)}
                 found.setdefault(path, {})[gate] = entry
     for layer in layers(derived):
         if layer.fits and layer.path in found:
@@ -62,27 +63,33 @@ def gates(session: Session, step: int, row: int = 0) -> dict[str, dict[str, dict
     return found
 
 
-SIGMOID = frozenset("ifozru")
-"""Gates that lie between 0 and 1, by the letters that the cells use for them."""
-
-
 def spans(
-    session: Session, units: Sequence[Any], above: float, at_least: int, row: int = 0
+    session: Session,
+    units: Sequence[Any],
+    above: float,
+    at_least: int,
+    row: int = 0,
+    within: Sequence[int] | None = None,
 ) -> list[tuple[int, int, float]]:
-    """Where chosen units of a row of the batch are active together: first, last step, strength."""
+    """Where chosen units of a row of the batch are active together: first, last step, strength.
+
+    Looked at are the steps `within` a first and a last one; left out, all.
+    """
     chosen: dict[str, list[int]] = {}
     for name, unit in units:
         chosen.setdefault(str(name), []).append(int(unit))
-    length, recorded = session.length(), session.recorded()
+    before, stop = _steps(session, within)
+    if within is not None and before >= stop:
+        return []
     columns = {
         name: np.concatenate(
             [
-                flat_rows(session.read(name, start, min(start + PIECE, length)), row)[:, numbers]
-                for start in range(0, length, PIECE)
+                flat_rows(session.read(name, start, min(start + PIECE, stop)), row)[:, numbers]
+                for start in range(before, stop, PIECE)
             ]
         )
         for name, numbers in chosen.items()
-        if length and name in recorded
+        if before < stop and name in session.recorded()
     }
     found = find(
         Trace(columns),
@@ -90,7 +97,13 @@ def spans(
         above=above,
         at_least=at_least,
     )
-    return [(span.start + 1, span.stop, span.strength) for span in found]
+    return [(before + span.start + 1, before + span.stop, span.strength) for span in found]
+
+
+def _steps(session: Session, within: Sequence[int] | None) -> tuple[int, int]:
+    """The steps of the current branch that lie within a span: those before it, and its last."""
+    first, last = (1, session.length()) if within is None else within
+    return max(first, 1) - 1, min(last, session.length())
 
 
 def order(session: Session, by: str, row: int = 0) -> dict[str, list[int]]:
@@ -151,21 +164,24 @@ def _by_memory(session: Session, start: int, length: int, row: int) -> dict[str,
     return orders
 
 
-def plane(session: Session, name: str, row: int = 0) -> dict[str, Any]:
+def plane(
+    session: Session, name: str, row: int = 0, within: Sequence[int] | None = None
+) -> dict[str, Any]:
     """The principal plane of one state over the current branch: centre, axes, explained variance.
 
-    The sign of each axis is such that its largest loading is positive. The name "" stands for the
-    whole state: all of them side by side.
+    It is fitted to the steps `within` a first and a last one, or to all; of these to the newest
+    WINDOW. The sign of each axis is such that its largest loading is positive. The name "" stands
+    for the whole state: all of them side by side.
     """
     states = list(session.initial())
     if name and name not in states:
         raise RnnlabError(f"Explorer: there is no state {name!r}.")
-    length = session.length()
-    if length < 3:
+    start, stop = _steps(session, within)
+    start = max(start, stop - WINDOW)
+    if stop - start < 3:
         raise RnnlabError("Explorer: a plane needs at least 3 recorded steps.")
-    start = max(0, length - WINDOW)
     names = [name] if name else states
-    read = [flat_rows(session.read(one, start, length), row) for one in names]
+    read = [flat_rows(session.read(one, start, stop), row) for one in names]
     rows = np.concatenate(read, axis=1).astype(float)
     if rows.shape[1] < 2:
         raise RnnlabError("Explorer: a plane needs a state of at least 2 units.")
@@ -187,7 +203,7 @@ def plane(session: Session, name: str, row: int = 0) -> dict[str, Any]:
         "axes": axes.tolist(),
         "variance": share.tolist(),
         "reach": np.maximum(reach, 1e-9).tolist(),
-        "fit": f"steps {start + 1} to {length} of {session.branch_name}"
+        "fit": f"steps {start + 1} to {stop} of {session.branch_name}"
         + (f", {lost} that are not finite left out" if lost else "")
         + (f", row {row + 1} of the batch" if batch(session) > 1 else ""),
     }
@@ -205,11 +221,12 @@ class Gates:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._known: tuple[tuple[str, int], Trace] | None = None
-        self.names = [
-            f"{path}.{gate}" if path else gate
+        self._cells = {
+            f"{path}.{gate}" if path else gate: recur.cell
             for path, recur in recurs(session.model)
             for gate in getattr(recur.cell, "gate_names", ())
-        ]
+        }
+        self.names = list(self._cells)
 
     def forget(self) -> None:
         """The recording has changed."""
@@ -241,6 +258,6 @@ class Gates:
             "branch": key[0],
             "length": key[1],
             "start": start + 1,
-            "sigmoid": name.rpartition(".")[2] in SIGMOID,
+            "sigmoid": meaning(self._cells[name], name.rpartition(".")[2])["sigmoid"],
             "values": values[:, unit].astype(float).tolist(),
         }

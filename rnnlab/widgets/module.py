@@ -46,14 +46,16 @@ PARTS = (
 def module(parts: Sequence[str] = PARTS) -> str:
     """One self-contained ES module from several files: their imports of each other are dropped.
 
-    So are lines of comment and indentation: the module is sent with every explorer. (No string in
-    it runs over several lines.)
+    So are comments and indentation: the module is sent with every explorer. (No string in it runs
+    over several lines or has ` // `.)
     """
     texts = [(STATIC / name).read_text(encoding="utf-8") for name in parts]
     return "\n".join(_DROPPED.sub("", text) for text in texts)
 
 
-_DROPPED = re.compile(r"^import .*?;\n|^ *//.*\n|^ */\*\*(?s:.*?)\*/\n|^\n|^ +", re.MULTILINE)
+_DROPPED = re.compile(
+    r"^import .*?;\n|^ *//.*\n| +// .*|^ */\*\*(?s:.*?)\*/\n|^\n|^ +", re.MULTILINE
+)
 
 
 def style() -> str:

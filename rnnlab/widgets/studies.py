@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,9 +47,9 @@ class Studies:
         works = {work.topic: work for work in (self._memory, self._dynamics)}
         works[message["topic"]].stop()
 
-    def fit(self, name: str) -> Portrait:
+    def fit(self, name: str, within: Sequence[int] | None = None) -> Portrait:
         """Fit the plane of a state anew; what was found in the old one is forgotten."""
-        found = plane(self._session, name, self._row())
+        found = plane(self._session, name, self._row(), within)
         self._portrait = Portrait(found)
         self._send(found, [])
         return self._portrait

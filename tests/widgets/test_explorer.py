@@ -331,8 +331,10 @@ def test_the_module_is_self_contained():
     top = re.compile(r"^(?:export )?(?:async )?(?:function|const|let|class) (\w+)", re.MULTILINE)
     names = [name for part in parts for name in top.findall(part)]
     assert len(names) == len(set(names)), "two parts define the same name"
-    # Indentation is dropped, which must not be able to change a string.
-    assert not [line for part in parts for line in part.splitlines() if line.count("`") % 2]
+    # Indentation and comments are dropped, which must not be able to change a string.
+    lines = [line for part in parts for line in part.splitlines()]
+    assert not [line for line in lines if line.count("`") % 2]
+    assert not [line for line in lines if re.search(r"""[^\s/].* // .*["'`]""", line)]
 
 
 def press_all(page, *actions):
@@ -405,8 +407,23 @@ def test_the_inspector_is_told_the_gates_of_the_step(page):
     for gate, found in told["gates"]["0"].items():
         np.testing.assert_allclose(found["values"], expected[gate].detach(), atol=1e-6)
         assert found["sigmoid"] is (gate != "g")
+        assert found["tanh"] is (gate == "g")
+        assert found["means"].endswith("candidate" if gate == "g" else "gate")
+    assert told["bounded"] == ["0.h"]
     page.press("inspect", step=9)
     assert [m for m in page.sent if m["kind"] == "inspected"][-1]["gates"] == {}
+
+
+def test_the_inspector_is_told_which_step_was_set_by_hand(page):
+    press_all(page, *["step"] * 4)
+    page.press("poke", step=3, name="0.h", unit=1, value=0.5)
+    for step in (2, 3, 4):
+        page.press("inspect", step=step)
+        told = [m for m in page.sent if m["kind"] == "inspected"][-1]
+        assert told["edited"] is (step == 3)
+    page.press("checkout", branch="main")
+    page.press("inspect", step=3)
+    assert not [m for m in page.sent if m["kind"] == "inspected"][-1]["edited"]
 
 
 @pytest.mark.parametrize("by", ["first activity", "principal component", "time constant"])
@@ -460,6 +477,23 @@ def test_the_plane_is_the_principal_one_and_says_what_it_was_fitted_to(page):
     np.testing.assert_allclose(told["variance"], values[[-1, -2]] / values.sum(), rtol=1e-6)
     assert all(axis[np.abs(axis).argmax()] > 0 for axis in axes)
     assert told["fit"] == "steps 1 to 8 of main"
+
+
+def test_a_plane_is_fitted_to_the_selected_span(page):
+    press_all(page, *["step"] * 8)
+    page.press("plane", name="0.h", span=[3, 7])
+    told = [m for m in page.sent if m["kind"] == "plane"][-1]
+    rows = page.explorer.session.trace()["0.h"][2:7]
+    np.testing.assert_allclose(told["mean"], rows.mean(axis=0), rtol=1e-6)
+    assert told["fit"] == "steps 3 to 7 of main"
+    page.press("plane", name="0.h", span=[3, 4])
+    assert page.explorer.error == "Explorer: a plane needs at least 3 recorded steps."
+
+
+def test_a_search_within_the_initial_state_alone_finds_nothing(page):
+    press_all(page, *["step"] * 3)
+    page.press("find", units=[["0.h", 0]], above=-2.0, at_least=1, span=[0, 0])
+    assert [m for m in page.sent if m["kind"] == "found"][-1]["count"] == 0
 
 
 def test_save_and_export_write_files_and_say_where(page, tmp_path, monkeypatch):

@@ -430,5 +430,10 @@ def test_spans_of_joint_activity_are_found(lstm):
     steps = [t for first, last, _ in told["spans"] for t in range(first, last + 1)]
     assert steps == (np.flatnonzero(both) + 1).tolist()
     assert told["count"] == len(told["spans"])
+    lstm.press("find", units=units, above=0.0, at_least=2, span=[3, 6])
+    told = [m for m in lstm.sent if m["kind"] == "found"][-1]
+    within = [t for first, last, _ in told["spans"] for t in range(first, last + 1)]
+    assert told["span"] == [3, 6]
+    assert within == [t for t in steps if 3 <= t <= 6] != steps
     lstm.press("find", units=units, above=0.0, at_least=3)
     assert "at_least" in lstm.explorer.error
