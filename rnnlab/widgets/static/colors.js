@@ -50,10 +50,25 @@ export function niceLimit(value) {
 
 const linear = (v) => (v <= 10 ? v / 3294.6 : ((v / 255 + 0.055) / 1.055) ** 2.4);
 
+// WCAG's relative luminance; black and white stand out alike at √(1.05 · 0.05) − 0.05
+const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+const MIDDLE = 0.179;
+
+const channels = (css) => (css[0] === "#" ? rgb(css) : css.match(/[\d.]+/g).slice(0, 3).map(Number));
+
+/** A colour made lighter or darker, as far as it takes to have WCAG's contrast of so much to the ground. */
+export function readable(color, ground, least = 3) {
+  const under = luminance(channels(ground));
+  const end = under > MIDDLE ? 0 : 255;
+  for (let k = 0; ; k++) {
+    const mixed = channels(color).map((c) => Math.round(c + (k / 16) * (end - c)));
+    const [low, high] = [under, luminance(mixed)].sort((p, q) => p - q);
+    if (k === 16 || (high + 0.05) / (low + 0.05) >= least) return `rgb(${mixed.join(", ")})`;
+  }
+}
+
 /** A colour of a table as CSS, and the black or white that is read on it with more contrast. */
 export function swatch(table, index) {
   const [r, g, b] = [0, 8, 16].map((shift) => (table[index] >>> shift) & 255);
-  // WCAG's relative luminance; black and white stand out alike at √(1.05 · 0.05) − 0.05
-  const luminance = 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
-  return { background: `rgb(${r}, ${g}, ${b})`, color: luminance > 0.179 ? "#000000" : "#ffffff" };
+  return { background: `rgb(${r}, ${g}, ${b})`, color: luminance([r, g, b]) > MIDDLE ? "#000000" : "#ffffff" };
 }

@@ -1,6 +1,10 @@
 import { el } from "./dom.js";
-import { niceLimit } from "./colors.js";
-import { MARKS, context, format, unitLabel } from "./stateview.js";
+import { niceLimit, readable } from "./colors.js";
+import { spanText } from "./find.js";
+import { shortName, visible } from "./labels.js";
+import { drawRun, legendOf, signsOf } from "./lines.js";
+import { shown } from "./sidebar.js";
+import { context, format, mark, unitLabel } from "./stateview.js";
 
 // Branches over the same axis: how far apart their states are, layer by layer, and which units
 // carry the difference. Each other branch is held in a store of its own.
@@ -20,24 +24,48 @@ export function distance(a, b, lane, row) {
   return Math.sqrt(sum / lane.units);
 }
 
-/** The units of the state lanes that differ most at a row: [lane, unit, difference]. */
+/** The units of the state lanes that differ most at a row: [lane, unit, its value, the other's]. */
 export function carriers(a, b, lanes, row, count = CARRIERS) {
   const found = [];
   for (const lane of lanes.filter((l) => l.role === "state")) {
     for (let unit = 0; unit < lane.units; unit++) {
-      const d = a.value(row, lane.from + unit) - b.value(row, lane.from + unit);
-      if (Math.abs(d) >= 0.005) found.push([lane, unit, d]);
+      const [p, q] = [a, b].map((store) => store.value(row, lane.from + unit));
+      if (!Object.is(p, q)) found.push([lane, unit, p, q]);
     }
   }
-  return found.sort((p, q) => Math.abs(q[2]) - Math.abs(p[2])).slice(0, count);
+  // what is not finite is as far away as can be
+  const far = ([, , p, q]) => (Number.isFinite(p - q) ? Math.abs(p - q) : Infinity);
+  return found.filter(far).sort((p, q) => (far(q) > far(p)) - (far(q) < far(p))).slice(0, count);
 }
+
+/** Of some rows those in which a state of a store is not finite, as steps in words. */
+export function oddSteps(store, lanes, rows) {
+  const spans = [];
+  let last = -1;
+  rows.forEach((row, i) => {
+    const odd = store.holds(row) && row <= store.place.length && lanes.some((lane) => {
+      for (let u = 0; u < lane.units; u++) if (!Number.isFinite(store.value(row, lane.from + u))) return true;
+      return false;
+    });
+    if (!odd) return;
+    if (last === i - 1 && spans.length) spans.at(-1)[1] = row;
+    else spans.push([row, row]);
+    last = i;
+  });
+  return spans.slice(0, 3).map(spanText).join(", ") + (spans.length > 3 ? ", …" : "");
+}
+
+/** How far a unit is from another branch's, in words. */
+const apart = (p, q) => (Number.isFinite(p - q) ? `${p > q ? "+" : "−"}${format(Math.abs(p - q))}`
+  : `${shown(p, "NaN")} against ${shown(q, "NaN")}`);
 
 export function compareView(model, link, choose) {
   const said = el("p", { className: "rl-faint" });
   const choices = el("div", { className: "rl-choices", role: "group", ariaLabel: "Compare with" });
-  const list = el("div", { className: "rl-bar rl-chips rl-carriers" });
+  const list = el("div");
   const partly = el("p", { className: "rl-faint" });
-  const element = el("div", { className: "rl-compare" }, {}, said, choices, partly, list);
+  const odd = el("p", { className: "rl-wrong" });
+  const element = el("div", { className: "rl-compare" }, {}, said, choices, odd, partly, list);
   const strip = el("canvas", { role: "img", className: "rl-strip" });
 
   const toggle = (name, on) => {
@@ -51,72 +79,75 @@ export function compareView(model, link, choose) {
       choices.dataset.key = key;
       choices.replaceChildren(...names.map((name) => {
         const box = el("input", { type: "checkbox", value: name }, { change: () => toggle(name, box.checked) });
-        return el("label", {}, {}, box, name);
+        return el("div", { title: visible(name) }, {}, el("label", {}, {}, box, shortName(name)), el("span"));
       }));
     }
-    for (const box of choices.querySelectorAll("input")) box.checked = model.get("compared").includes(box.value);
+    for (const choice of choices.children) {
+      const box = choice.querySelector("input");
+      box.checked = model.get("compared").includes(box.value);
+      choice.lastChild.textContent = others.find(([name]) => name === box.value)?.[2] ?? "";
+    }
     said.textContent = !names.length
       ? "There is one branch. Go back and step on, or set a unit by hand: that makes another."
-      : others.length ? `${place.branch} beside ${others.map(([name]) => name).join(", ")}`
-        : `Put another branch beside ${place.branch}:`;
+      : `Put ${others.length ? "others" : "another branch"} beside ${shortName(place.branch)}:`;
   }
 
   const update = ({ store, at, lanes, style, step, others, place }) => {
     listBranches(model.get("branches").filter((name) => name !== place.branch), others, place);
-    strip.hidden = !others.length;
-    list.hidden = !others.length;
-    partly.hidden = true;
+    strip.hidden = list.hidden = !others.length;
+    partly.hidden = odd.hidden = true;
     if (!others.length) return;
     const states = lanes.filter((l) => l.role === "state");
-    const gap = drawDistances(strip, store, others, at, states, style);
-    partly.hidden = !gap;
+    const { lacks, lost } = drawDistances(strip, store, others, at, states, style);
+    partly.hidden = !lacks;
     partly.textContent = at.column < 1
       ? "The distance is drawn where the single steps are at hand: zoom in to see it elsewhere."
       : "The distance is drawn where the steps of both branches are here; others are on their way.";
-    strip.ariaLabel = `Distance between ${place.branch} and ${others.map(([name]) => name).join(", ")}, `
-      + "per layer and step";
-    const beyond = step > others[0][1].place.length;
-    const found = beyond ? [] : carriers(store, others[0][1], states, step);
-    const key = JSON.stringify([found.map(([l, u]) => [l.name, u]), step, others[0][0], beyond]);
+    odd.hidden = !lost.length;
+    odd.textContent = lost.length ? `No distance where a state is not finite (NaN, ∞): ${lost.join("; ")}.` : "";
+    const names = others.map(([name]) => shortName(name));
+    strip.ariaLabel = `Distance between ${shortName(place.branch)} and ${names.join(", ")}, per layer and step`;
+    const found = others.map(([, other]) =>
+      (step > other.place.length ? null : carriers(store, other, states, step)));
+    const key = JSON.stringify([step, others.map(([name, , sign]) => name + sign),
+      found.map((units) => units?.map(([l, u, ...values]) => [l.name, u, apart(...values)]))]);
     if (list.dataset.key === key) return;
     list.dataset.key = key;
-    const against = others.length > 1 ? ` from ${others[0][0]}` : "";
-    list.replaceChildren(
-      el("span", { className: "rl-faint" }, {}, beyond
-        ? `${others[0][0]} ends at step ${others[0][1].place.length}: there is no step ${step} to compare.` : found.length
-        ? `At step ${step} the difference${against} is carried by` : `At step ${step} no unit differs${against}.`),
-      ...found.map(([lane, unit, d]) => el("button", { type: "button", title: "Select this unit" },
+    list.replaceChildren(...others.map(([, other, sign], k) => el("div", { className: "rl-bar rl-chips" }, {},
+      el("span", { className: "rl-faint" }, {}, !found[k]
+        ? `${sign} ${names[k]} ends at step ${other.place.length}: there is no step ${step} to compare.`
+        : found[k].length ? `At step ${step} the difference from ${sign} ${names[k]} is carried by`
+          : `At step ${step} no unit differs from ${sign} ${names[k]}.`),
+      ...(found[k] ?? []).map(([lane, unit, ...values]) => el("button", { type: "button", title: "Select this unit" },
         { click: () => choose(lane.name, unit) },
-        `${lane.name}[${unitLabel(lane, unit)}] ${d > 0 ? "+" : "−"}${Math.abs(d).toFixed(2)}`)));
+        `${lane.name}[${unitLabel(lane, unit)}] ${apart(...values)}`)))));
   };
   return { name: "Compare", element, strip, update };
 }
 
 /**
- * A curve for each layer and branch: colour tells the layer, dashes the branch. Returns whether rows
- * that the branches share in time are not held, so that the curve lacks them.
+ * A curve for each layer and branch: colour and dashes tell the layer, signs the branch. Returns
+ * whether it `lacks` rows that the branches share in time and that are not held, and where states
+ * are not finite: `lost`.
  */
 function drawDistances(canvas, store, others, at, lanes, style) {
-  const g = context(canvas, DISTANCE_HIGH);
-  g.fillStyle = style.background;
-  g.fillRect(0, 0, canvas.clientWidth, DISTANCE_HIGH);
   // a row a pixel at the most, of those that the page holds of both
   const every = Math.max(1, 1 / at.column);
   const rows = Array.from({ length: Math.floor((at.last - at.first) / every) },
     (_, i) => at.first + Math.floor(i * every));
-  const curves = others.flatMap(([name, other], b) => lanes.map((lane, k) => ({
-    label: others.length > 1 ? `${lane.name} · ${name}` : lane.name,
-    color: MARKS[k % MARKS.length][0],
-    dash: others.length > 1 ? MARKS[b % MARKS.length][1] : MARKS[k % MARKS.length][1],
-    values: rows.map((row) => distance(store, other, lane, row)),
-  })));
-  const known = curves.flatMap((curve) => curve.values).filter((v) => !Number.isNaN(v));
+  const layers = lanes.map((lane, k) =>
+    ({ label: lane.name, color: readable(mark(k)[0], style.background), dash: mark(k)[1] }));
+  const curves = others.flatMap(([, other, sign], b) => lanes.map((lane, k) => (
+    { ...layers[k], sign, b, other, values: rows.map((row) => distance(store, other, lane, row)) })));
+  const known = curves.flatMap((curve) => curve.values).filter(Number.isFinite);
   const high = niceLimit(known.reduce((m, v) => Math.max(m, v), 1e-12));
   const y = (v) => DISTANCE_TOP + (1 - v / high) * (DISTANCE_HIGH - DISTANCE_TOP - DISTANCE_BOTTOM);
+  const legend = legendOf(canvas, at, style,
+    [...layers, ...others.map(([name, , sign]) => ({ label: shortName(name), sign }))]);
+  const g = context(canvas, DISTANCE_HIGH + legend.more, style);
   g.strokeStyle = style.line;
   g.strokeRect(at.left - 0.5, DISTANCE_TOP - 0.5, at.plot + 1, DISTANCE_HIGH - DISTANCE_TOP - DISTANCE_BOTTOM + 1);
   g.fillStyle = style.text;
-  g.textBaseline = "middle";
   g.textAlign = "left";
   g.font = `600 12px ${style.font}`;
   g.fillText("distance", 4, DISTANCE_TOP + 6, 76);
@@ -126,31 +157,20 @@ function drawDistances(canvas, store, others, at, lanes, style) {
   g.textAlign = "right";
   g.fillText(format(high), at.left - 8, DISTANCE_TOP + 4);
   g.fillText("0", at.left - 8, DISTANCE_HIGH - DISTANCE_BOTTOM - 4);
-  let x = at.left + 6;
-  g.textAlign = "left";
-  for (const { label, color, dash, values } of curves) {
-    g.strokeStyle = color;
+  g.textAlign = "center";
+  for (const { color, dash, sign, b, values } of curves) {
+    const points = values.map((v, i) => [at.left + (rows[i] - at.first + 0.5) * at.column, y(v)]);
+    g.strokeStyle = g.fillStyle = color;
     g.lineWidth = 1.8;
-    g.setLineDash(dash);
-    g.beginPath();
-    let pen = false; // rows that are not held leave a gap
-    values.forEach((v, i) => {
-      const known = !Number.isNaN(v);
-      if (known) g[pen ? "lineTo" : "moveTo"](at.left + (rows[i] - at.first + 0.5) * at.column, y(v));
-      pen = known;
-    });
-    g.stroke();
-    const wide = g.measureText(label).width + 40;
-    if (x + wide > at.left + at.plot) continue; // colours and dashes repeat those named before
-    g.beginPath();
-    g.moveTo(x, DISTANCE_HIGH - 7);
-    g.lineTo(x + 20, DISTANCE_HIGH - 7);
-    g.stroke();
-    g.fillStyle = style.text;
-    g.fillText(label, x + 24, DISTANCE_HIGH - 7);
-    x += wide;
+    drawRun(g, points, dash, signsOf(at, sign, b));
   }
-  g.setLineDash([]);
-  const shared = Math.min(store.place.length, ...others.map(([, other]) => other.place.length));
-  return curves.some(({ values }) => values.some((v, i) => rows[i] <= shared && Number.isNaN(v)));
+  legend.draw(DISTANCE_HIGH - 7);
+  const lacks = curves.some(({ other, values }) => {
+    const shared = Math.min(store.place.length, other.place.length);
+    return values.some((v, i) => Number.isNaN(v) && rows[i] <= shared && !(store.holds(rows[i]) && other.holds(rows[i])));
+  });
+  const lost = known.length === curves.length * rows.length ? []
+    : [[store.place.branch, store], ...others].map(([name, one]) => [shortName(name), oddSteps(one, lanes, rows)])
+      .filter(([, steps]) => steps).map((pair) => pair.join(" at "));
+  return { lacks, lost };
 }

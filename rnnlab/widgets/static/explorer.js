@@ -7,9 +7,10 @@ import { bindPointer, selectUnit } from "./pointer.js";
 import { compareView } from "./compare.js";
 import { dynamicsView } from "./dynamics.js";
 import { memoryView } from "./memory.js";
-import { inspectorView, lookedAt, outputsView } from "./sidebar.js";
-import { visible } from "./labels.js";
-import { FOLLOW, WHOLE, draw, format, layout, unitLabel } from "./stateview.js";
+import { spanText } from "./find.js";
+import { inspectorView, lookedAt, none, outputsView, shown } from "./sidebar.js";
+import { shortName, visible } from "./labels.js";
+import { FOLLOW, WHOLE, branchSign, draw, format, layout, unitLabel } from "./stateview.js";
 import { tabStrip } from "./tabs.js";
 import { levelFor } from "./tiles.js";
 import { tokensView } from "./tokens.js";
@@ -28,7 +29,8 @@ function render(link, model, root) {
   const selection = () => model.get("selection");
   const choose = (chosen) => { model.set("selection", chosen); model.save_changes(); later(); };
   const state = { at: null, view: FOLLOW, hover: null };
-  const [field, ghostField] = [new Field(), new Field()];
+  const field = new Field();
+  const ghostFields = [];
 
   const transport = transportBar(model, link);
   const panel = inputPanel(model, link);
@@ -48,6 +50,9 @@ function render(link, model, root) {
     { click: () => { state.view = FOLLOW; later(); } }, "Follow");
   const whole = el("button", { type: "button", title: "Show the whole recording (key 0)" },
     { click: () => { state.view = WHOLE; later(); } }, "Whole");
+  const span = el("button", { type: "button", hidden: true, title: "Clear the span (key Escape)" },
+    { click: () => choose({ ...selection(), span: null }) });
+  const odd = el("span", { className: "rl-odd", hidden: true }, {}, "not finite (NaN, ∞)");
   const batch = el("select", { ariaLabel: "Row of the batch" }, {
     change: () => { model.set("row", Number(batch.value)); model.save_changes(); },
   });
@@ -66,7 +71,7 @@ function render(link, model, root) {
     el("div", { className: "rl-stage" }, {},
       el("div", { className: "rl-view" }, {},
         el("div", { className: "rl-bar rl-tools" }, {},
-          el("label", {}, {}, "Units", order), follow, whole, batchLabel),
+          el("label", {}, {}, "Units", order), follow, whole, span, batchLabel, odd),
         canvas, readout, lines, text.element, ...strips),
       el("div", { className: "rl-side" }, {}, outputs.element, tabs.element)));
 
@@ -87,7 +92,7 @@ function render(link, model, root) {
     if (!canvas.clientWidth) return;
     const { place } = store;
     const lanes = ordered(model.get("lanes"), model.get("orders"));
-    const said = `step ${place.t} of ${place.length} · branch ${place.branch}`;
+    const said = `step ${place.t} of ${place.length} · branch ${shortName(place.branch)}`;
     if (lanes.length && store.count) {
       const style = styleOf(root);
       const chosen = selection();
@@ -97,21 +102,24 @@ function render(link, model, root) {
       const level = levelFor(state.at.column, store.width);
       store.want(state.at, level, [step - 1, step, ...text.rows(place)], link.plane !== null);
       field.fill(store, state.at);
-      draw(canvas, store, field, style, { hover: state.hover, selection: chosen });
-      const others = link.compared();
+      odd.hidden = !draw(canvas, store, field, style, { hover: state.hover, selection: chosen });
+      const beside = model.get("compared").filter((name) => name !== place.branch);
+      const others = link.compared().map(([name, other]) => [name, other, branchSign(beside.indexOf(name))]);
       for (const [, other] of others) {
         other.want({ ...state.at, rows: other.place.length + 1 }, level, [step]);
       }
-      const ghost = others[0] ? ghostField.fill(others[0][1], state.at) : null;
-      drawLines(lines, store, field, style, chosen, ghost);
-      lines.ariaLabel = `Over time: ${chosenUnits(lanes, chosen).map((unit) => unit.label).join(", ")}`
-        + (others.length ? `; behind, thin: ${others[0][0]}` : "");
+      const units = chosenUnits(lanes, chosen);
+      const ghosts = (units.length ? others : []).map(([name, other, sign], k) =>
+        ({ name, sign, field: (ghostFields[k] ??= new Field()).fill(other, state.at) }));
+      drawLines(lines, store, field, style, chosen, ghosts);
+      lines.ariaLabel = `Over time: ${units.map((unit) => unit.label).join(", ")}`
+        + (ghosts.length ? `; behind, thin: ${ghosts.map(({ name }) => shortName(name)).join(", ")}` : "");
       text.update(store, state.at.lanes, style, step);
       outputs.update(store, lanes.find((l) => l.role === "output"), step);
       tabs.shown.update({ store, at: state.at, lanes: state.at.lanes, place, style, selection: chosen,
         step, others });
       canvas.ariaLabel = `State view: ${lanes.map((l) => `${l.title}, ${l.units} units`).join("; ")}. `
-        + `Now at ${said}. Arrow keys move over the cells, Enter selects a unit.`;
+        + `Now at ${said}. Arrow keys move over the cells, Enter selects a unit at a step.`;
       readout.textContent = state.hover
         ? readoutText(state.hover, lanes, store, field, link.labels.at(state.hover.row))
         : "Point at a cell to read it; click to select its unit, drag to pan, click and turn the wheel to zoom.";
@@ -124,8 +132,9 @@ function render(link, model, root) {
     show(notice, model.get("notice"));
     order.value = model.get("ordered_by");
     follow.disabled = state.view === FOLLOW;
+    span.hidden = !selection().span;
+    span.textContent = selection().span ? `Span: ${spanText(selection().span)} ✕` : "";
     listRows(batch, batchLabel, model.get("rows"), model.get("row"));
-    root.classList.toggle("rl-words", model.get("words").length > 0);
     root.dataset.t = place.t;
     root.dataset.length = place.length;
     root.dataset.rows = store.count;
@@ -187,13 +196,15 @@ function readoutText(hover, lanes, store, field, label) {
   if (!lane) return "";
   const unit = `${lane.title}[${unitLabel(lane, hover.unit)}]`;
   const value = store.value(hover.row, lane.from + hover.unit);
-  if (Number.isNaN(value) && !field.exact) {
+  if (!store.holds(hover.row) && !field.exact) {
     const c = field.columnOf(hover.row);
     const [low, high] = field.ends(c, lane.from + hover.unit);
-    const known = Number.isNaN(low) ? "on its way" : `${format(low)} … ${format(high)}`;
+    const sign = field.odd(c, lane.from + hover.unit);
+    const known = Number.isNaN(low) ? sign ? "NaN" : "on its way"
+      : `${format(low)} … ${format(high)}${sign === "×" ? ", and NaN" : ""}`;
     return `steps ${field.rowOf(c)} – ${field.rowOf(c + 1) - 1} · ${unit} = ${known}`;
   }
-  const known = Number.isNaN(value) ? "nothing yet" : String(Number(value.toPrecision(7)));
+  const known = Number.isFinite(value) ? String(Number(value.toPrecision(7))) : shown(value, none(store, hover.row, hover.row ? "on its way" : "nothing yet"));
   const read = label === null ? "" : ` “${visible(label)}”`;
   return `step ${hover.row}${read} · ${unit} = ${known.replace("-", "−")}`;
 }

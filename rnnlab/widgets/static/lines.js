@@ -1,4 +1,5 @@
-import { niceLimit } from "./colors.js";
+import { niceLimit, readable } from "./colors.js";
+import { shortName, shortened } from "./labels.js";
 import { context, format, mark, unitLabel } from "./stateview.js";
 
 // The selected units as lines, on the time axis of the state view above; where rows are narrower
@@ -7,6 +8,8 @@ import { context, format, mark, unitLabel } from "./stateview.js";
 const LINES_HIGH = 150;
 const LINES_TOP = 12;
 const LINES_BOTTOM = 16;
+const LEGEND_ROW = 14;
+const SIGN_APART = 90; // pixels between the signs of a branch on its line
 
 /** Low and high end of the vertical axis for these units: round, and around zero if signed. */
 export function lineRange(fields, units) {
@@ -14,9 +17,10 @@ export function lineRange(fields, units) {
   let least = 0;
   for (const field of fields) for (const { column } of units) {
     for (let c = 0; c < field.columns; c++) {
-      const [low, high] = field.ends(c, column);
-      if (high > most) most = high;
-      if (low < least) least = low;
+      for (const v of field.ends(c, column)) {
+        if (v > most && v < Infinity) most = v;
+        if (v < least && v > -Infinity) least = v;
+      }
     }
   }
   return [least < 0 ? -niceLimit(-least) : 0, most > 0 ? niceLimit(most) : least < 0 ? 0 : 1];
@@ -32,23 +36,36 @@ export function chosenUnits(lanes, selection) {
   });
 }
 
-/** `ghost` is the field of a branch compared with: its lines are drawn thin, behind. */
-export function drawLines(canvas, store, field, style, selection, ghost = null) {
+/** `ghosts` are the branches compared with, `{ field, name, sign }`: drawn thin, behind, with signs. */
+export function drawLines(canvas, store, field, style, selection, ghosts = []) {
   const { at } = field;
   const units = chosenUnits(at.lanes, selection);
   canvas.hidden = !units.length;
   if (!units.length) return;
-  const g = context(canvas, LINES_HIGH);
-  const [low, high] = lineRange(ghost ? [field, ghost] : [field], units);
-  const y = (v) => LINES_TOP + ((high - v) / (high - low)) * (LINES_HIGH - LINES_TOP - LINES_BOTTOM);
+  const fields = [field, ...ghosts.map((ghost) => ghost.field)];
+  const colors = units.map(({ number }) => readable(mark(number)[0], style.background));
+  const odd = [];
+  for (const f of fields) units.forEach(({ column }, k) => {
+    for (let c = 0, next = 0; c < f.columns; c++) {
+      const sign = f.odd(c, column);
+      const to = c * Math.max(1, at.column);
+      if (!sign || to < next) continue;
+      odd.push([f.rowOf(c), sign, colors[k]]);
+      next = to + 7;
+    }
+  });
+  const legend = legendOf(canvas, at, style, [
+    ...units.map(({ label, number }, k) => ({ label, color: colors[k], dash: mark(number)[1] })),
+    ...ghosts.map(({ name, sign }) => ({ label: shortName(name), sign })),
+    ...(odd.length ? [{ label: "NaN, ↑ ∞, ↓ −∞", sign: "×" }] : []),
+  ]);
+  const g = context(canvas, LINES_HIGH + legend.more, style);
+  const [low, high] = lineRange(fields, units);
+  const floor = LINES_HIGH - LINES_BOTTOM;
+  const y = (v) => LINES_TOP + ((high - Math.max(low, Math.min(high, v))) / (high - low)) * (floor - LINES_TOP);
   const x = (row) => at.left + (row - at.first + 0.5) * at.column;
-  g.fillStyle = style.background;
-  g.fillRect(0, 0, canvas.clientWidth, LINES_HIGH);
-  g.font = `11px ${style.font}`;
   g.strokeStyle = style.line;
-  g.lineWidth = 1;
-  g.strokeRect(at.left - 0.5, LINES_TOP - 0.5, at.plot + 1, LINES_HIGH - LINES_TOP - LINES_BOTTOM + 1);
-  g.textBaseline = "middle";
+  g.strokeRect(at.left - 0.5, LINES_TOP - 0.5, at.plot + 1, floor - LINES_TOP + 1);
   g.textAlign = "right";
   g.fillStyle = style.faint;
   for (const v of new Set([low, high, 0])) {
@@ -63,75 +80,125 @@ export function drawLines(canvas, store, field, style, selection, ghost = null) 
   g.beginPath();
   g.rect(at.left, 0, at.plot, LINES_HIGH);
   g.clip();
-  for (const [source, alpha, wide] of [[ghost, 0.45, 1], [field, 1, 1.8]]) {
-    for (const { column, number } of source ? units : []) {
-      const [color, dash] = mark(number);
-      g.globalAlpha = alpha;
-      g.strokeStyle = g.fillStyle = color;
-      g.lineWidth = wide;
-      g.setLineDash(source.exact ? dash : []);
-      if (source.exact) trace(g, source, column, x, y);
-      else band(g, source, column, y);
-    }
+  g.textAlign = "center";
+  ghosts.forEach(({ field: source, sign }, b) => units.forEach(({ column, number }) => {
+    // thin lines lose contrast to the ground that shines through their edges
+    g.strokeStyle = g.fillStyle = readable(mark(number)[0], style.background, 4.5);
+    g.lineWidth = 1.2;
+    trace(g, source, column, mark(number)[1], x, y, 1, signsOf(at, sign, b));
+    if (!source.exact) trace(g, source, column, [], x, y, 0);
+  }));
+  units.forEach(({ column, number }, k) => {
+    g.strokeStyle = g.fillStyle = colors[k];
+    g.lineWidth = 1.8;
+    if (field.exact) trace(g, field, column, mark(number)[1], x, y, 1);
+    else band(g, field, column, y);
+  });
+  for (const [row, sign, color] of odd) {
+    g.fillStyle = color;
+    g.fillText(sign, x(row), sign === "↑" ? LINES_TOP + 6 : floor - 6);
   }
   g.restore();
-  g.setLineDash([]);
   const c = x(store.place.t);
   if (store.place.t >= at.first && store.place.t < at.last) {
     g.strokeStyle = style.accent;
     g.lineWidth = 1;
     g.beginPath();
     g.moveTo(c, LINES_TOP);
-    g.lineTo(c, LINES_HIGH - LINES_BOTTOM);
+    g.lineTo(c, floor);
     g.stroke();
   }
-  drawLegend(g, at, units, style);
+  legend.draw(LINES_HIGH - 6);
 }
 
-function trace(g, field, column, x, y) {
-  g.beginPath();
+/** A line through one end of each column. */
+function trace(g, field, column, dash, x, y, end, signs) {
+  const points = Array.from({ length: field.columns }, (_, c) => {
+    const v = field.ends(c, column)[end];
+    return [x(field.rowOf(c)), Number.isFinite(v) ? y(v) : NaN];
+  });
+  drawRun(g, points, field.exact ? dash : [], signs);
+}
+
+/** A line through points, broken where one is not finite; with signs on it from some x on. */
+export function drawRun(g, points, dash, [sign, from] = ["", Infinity]) {
+  const signed = [];
   let pen = false;
-  for (let c = 0; c < field.columns; c++) {
-    const v = field.peak(c, column);
-    if (Number.isNaN(v)) {
-      pen = false;
-      continue;
+  g.setLineDash(dash);
+  g.lineCap = "round";
+  g.beginPath();
+  for (const point of points) {
+    const known = point.every(Number.isFinite);
+    if (known && !pen) g.moveTo(...point);
+    if (known) g.lineTo(...point); // also to where it is: a point, if nothing follows
+    if (known && point[0] >= from) {
+      signed.push(point);
+      from = point[0] + SIGN_APART;
     }
-    if (pen) g.lineTo(x(field.rowOf(c)), y(v));
-    else g.moveTo(x(field.rowOf(c)), y(v));
-    pen = true;
+    pen = known;
   }
   g.stroke();
+  g.setLineDash([]);
+  g.lineCap = "butt";
+  for (const point of signed) g.fillText(sign, ...point);
 }
+
+/** The sign of a branch, and the x from which it is on its lines: not where those of others are. */
+export const signsOf = (at, sign, number) => [sign, at.left + SIGN_APART * ((0.3 + 0.37 * number) % 1)];
 
 /** One upright a pixel, never less than a point high: where all is flat there is still a line. */
 function band(g, field, column, y) {
-  g.globalAlpha *= 0.7; // bands lie on each other
+  g.globalAlpha = 0.7; // bands lie on each other
   for (let c = 0; c < field.columns; c++) {
     const [low, high] = field.ends(c, column);
     if (Number.isNaN(low)) continue;
     g.fillRect(field.at.left + c, y(high) - 0.6, 1, y(low) - y(high) + 1.2);
   }
+  g.globalAlpha = 1;
 }
 
-function drawLegend(g, at, units, style) {
-  g.textAlign = "left";
-  g.textBaseline = "middle";
-  let x = at.left + 6;
-  for (const { label, number } of units) {
-    const [color, dash] = mark(number);
-    const wide = g.measureText(label).width + 34;
-    if (x + wide > at.left + at.plot) break;
-    g.strokeStyle = color;
-    g.lineWidth = 2;
-    g.setLineDash(dash);
-    g.beginPath();
-    g.moveTo(x, LINES_HIGH - 6);
-    g.lineTo(x + 20, LINES_HIGH - 6);
-    g.stroke();
-    g.setLineDash([]);
-    g.fillStyle = style.text;
-    g.fillText(label, x + 24, LINES_HIGH - 6);
+/** Entries of these widths in rows of so much room: where each begins, and in which row. */
+export function flow(widths, room) {
+  let [x, row] = [0, 0];
+  return widths.map((wide) => {
+    if (x && x + wide > room) [x, row] = [0, row + 1];
     x += wide;
-  }
+    return [x - wide, row];
+  });
+}
+
+/**
+ * A legend of lines `{ label, color, dash }` and signs `{ label, sign }`, in as many rows as it
+ * takes: how much `more` height than one row that is, and how to `draw` it from a height on.
+ */
+export function legendOf(canvas, at, style, entries) {
+  const g = canvas.getContext("2d");
+  const font = g.font = `11px ${style.font}`;
+  const wide = (text) => g.measureText(text).width;
+  const labels = entries.map(({ label }) => shortened(label, Math.min(220, at.plot - 40), wide));
+  const lead = (entry) => (entry.sign ? wide(entry.sign) + 6 : 24);
+  const places = flow(entries.map((entry, k) => lead(entry) + wide(labels[k]) + 14), at.plot);
+  const draw = (top) => {
+    g.font = font;
+    g.textAlign = "left";
+    g.textBaseline = "middle";
+    g.lineWidth = 2;
+    entries.forEach((entry, k) => {
+      const x = at.left + 6 + places[k][0];
+      const y = top + LEGEND_ROW * places[k][1];
+      g.fillStyle = style.text;
+      if (entry.sign) g.fillText(entry.sign, x, y);
+      else {
+        g.strokeStyle = entry.color;
+        g.setLineDash(entry.dash);
+        g.beginPath();
+        g.moveTo(x, y);
+        g.lineTo(x + 20, y);
+        g.stroke();
+        g.setLineDash([]);
+      }
+      g.fillText(labels[k], x + lead(entry), y);
+    });
+  };
+  return { more: LEGEND_ROW * (places.at(-1)?.[1] ?? 0), draw };
 }

@@ -15,6 +15,23 @@ export function selectUnit(selection, name, unit, add) {
   return { ...selection, units: without.length < units.length ? without : [...units, [name, unit]] };
 }
 
+/**
+ * The selection with a cell chosen: its unit, and its step (of the session's place `t`: whichever that
+ * is). The unit that is selected stays so at another step; at the same one, it is let go.
+ */
+export function selectCell(selection, { lane, unit, row }, t, add) {
+  const step = row === t ? null : row;
+  const only = !add && selection.units?.length === 1 && String(selection.units[0]) === `${lane},${unit}`;
+  const chosen = only && step !== (selection.step ?? null) ? selection : selectUnit(selection, lane, unit, add);
+  return { ...chosen, step };
+}
+
+/** The span with its end at one row moved to another; one begins there if none ends there. */
+export function stretched(span, from, to) {
+  const [a, b] = span ?? [from, from];
+  return [a === from ? b : b === from ? a : from, to].sort((p, q) => p - q);
+}
+
 /** The cell beside `hover`: by rows of time, and by slots through the lanes. */
 export function moved(hover, rows, slots, at, t) {
   const { lanes } = at;
@@ -58,8 +75,7 @@ export function bindPointer(canvas, state, { selection, choose, place, goTo, lat
     if (drag && !drag.far && state.at) {
       const found = locate(state.at, event.offsetX, event.offsetY);
       if (found) {
-        const chosen = selectUnit(selection(), found.lane.name, found.unit, event.shiftKey);
-        choose({ ...chosen, step: found.row === place().t ? null : found.row });
+        choose(selectCell(selection(), { ...found, lane: found.lane.name }, place().t, event.shiftKey));
       }
     }
     drag = null;
@@ -89,13 +105,19 @@ export function bindPointer(canvas, state, { selection, choose, place, goTo, lat
     const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     const middle = state.at.left + state.at.plot / 2;
     if (step[event.key]) {
-      state.hover = moved(state.hover, ...step[event.key], state.at, place().t);
+      const [rows, slots] = step[event.key];
+      const { t } = place();
+      const from = state.hover ?? (event.shiftKey ? moved(null, 0, 0, state.at, t) : null);
+      state.hover = moved(from, rows, slots, state.at, t);
+      if (event.shiftKey && rows) {
+        choose({ ...selection(), span: stretched(selection().span, from.row, state.hover.row) });
+      }
       if (state.hover.row < state.at.first) state.view = panned(state.at, state.hover.row - state.at.first);
       if (state.hover.row >= state.at.last) state.view = panned(state.at, state.hover.row - state.at.last + 1);
     } else if ((event.key === "Enter" || event.key === " ") && state.hover) {
-      choose(selectUnit(selection(), state.hover.lane, state.hover.unit, event.shiftKey));
+      choose(selectCell(selection(), state.hover, place().t, event.shiftKey));
     } else if (event.key === "Escape") {
-      choose({ ...selection(), units: [], span: null });
+      choose({ ...selection(), ...(selection().span ? { span: null } : { units: [], step: null }) });
     } else if (event.key === "+" || event.key === "-") {
       state.view = zoomed(state.at, event.key === "+" ? 1.25 : 0.8, middle);
     } else if (event.key === "PageUp" || event.key === "PageDown") {

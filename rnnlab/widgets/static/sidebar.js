@@ -1,3 +1,4 @@
+import { readable } from "./colors.js";
 import { el } from "./dom.js";
 import { findPanel } from "./find.js";
 import { chosenUnits } from "./lines.js";
@@ -6,24 +7,28 @@ import { laneLimit, mark, unitLabel } from "./stateview.js";
 // Beside the state view: the outputs, and the inspector of the selected units.
 
 const LISTED = 10;
+const EDITED = "Set by hand after this step: outputs and gates are those from before, the next step goes on from the set state.";
 const sign = (text) => text.replaceAll("-", "−");
 
 /** A number in three digits behind the point, or in powers of ten where these do not show it. */
-export function shown(v) {
-  if (Number.isNaN(v)) return "–";
+export function shown(v, nothing = "–") {
+  if (Number.isNaN(v)) return nothing;
   if (!Number.isFinite(v)) return v > 0 ? "∞" : "−∞";
   const size = Math.abs(v);
   return sign(size && (size < 0.001 || size >= 1e5) ? v.toExponential(2) : v.toFixed(3));
 }
 
 /** A number of a list whose largest is `limit`, in few digits that still tell it from the others. */
-export function fewDigits(v, limit) {
-  if (!Number.isFinite(v) || !Number.isFinite(limit)) return shown(v);
+export function fewDigits(v, limit, nothing) {
+  if (!Number.isFinite(v) || !Number.isFinite(limit)) return shown(v, nothing);
   if (!v) return "0";
   if (limit < 0.001 || limit >= 1e5) return sign(v.toExponential(1));
   const digits = Math.max(2, 1 - Math.floor(Math.log10(limit)));
   return sign((Number(v.toFixed(digits)) || 0).toFixed(digits));
 }
+
+/** What stands for NaN at a row: that it is one, or that there is nothing. */
+export const none = (store, row, nothing = "–") => (row > 0 && store.holds(row) ? "NaN" : nothing);
 
 /** The step that is looked at: the one clicked, else the session's place. */
 export const lookedAt = (store, selection) => {
@@ -41,11 +46,13 @@ export function outputsView() {
     if (!lane) return;
     const values = Array.from({ length: lane.units }, (_, u) => store.value(step, lane.from + u));
     const order = values.map((_, u) => u);
-    if (lane.units > LISTED) order.sort((a, b) => values[b] - values[a]).splice(LISTED);
-    const most = Math.max(...values);
+    const size = (u) => (Number.isNaN(values[u]) ? -Infinity : values[u]);
+    if (lane.units > LISTED) order.sort((a, b) => (size(b) > size(a)) - (size(b) < size(a))).splice(LISTED);
+    const most = Math.max(...order.map(size));
     const top = values.filter((v) => v === most).length === 1 ? values.indexOf(most) : -1;
-    const limit = lane.limit ?? Math.max(...values.map(Math.abs), 1e-12);
+    const limit = lane.limit ?? Math.max(...values.map(Math.abs).filter(Number.isFinite), 1e-12);
     title.textContent = step ? `${lane.caption} after step ${step}` : `${lane.caption}: no step yet`;
+    list.className = lane.labels?.some((label) => label.length > 4) ? "rl-words" : "";
     list.replaceChildren(...order.map((u) => {
       const known = !Number.isNaN(values[u]);
       const fill = el("div", { className: "rl-fill" });
@@ -55,9 +62,9 @@ export function outputsView() {
       const bar = el("div", { className: "rl-value" }, {},
         ...(signed ? [el("div", { className: "rl-zero" })] : []), fill);
       return el("li", { className: known && u === top ? "rl-top" : "" }, {},
-        el("span", {}, {}, unitLabel(lane, u)),
+        el("span", { title: unitLabel(lane, u) }, {}, unitLabel(lane, u)),
         bar,
-        el("span", {}, {}, fewDigits(values[u], limit)));
+        el("span", {}, {}, fewDigits(values[u], limit, none(store, step))));
     }));
   };
   return { element, update };
@@ -71,8 +78,10 @@ export function outputsView() {
 export function inspectorView(model, link, choose) {
   const title = el("h4");
   const body = el("div");
+  const edited = el("p", { className: "rl-faint" });
+  const words = el("p", { className: "rl-faint" });
   const find = findPanel(model, link, (span) => choose({ ...model.get("selection"), span }));
-  const element = el("div", { className: "rl-inspector" }, {}, title, body, find.element);
+  const element = el("div", { className: "rl-inspector" }, {}, title, edited, body, words, find.element);
   let built = "";
   let asked = "";
   let rows = [];
@@ -88,7 +97,6 @@ export function inspectorView(model, link, choose) {
       const state = unit.lane.role === "state";
       const limit = limits(unit.lane);
       const name = el("strong", {}, {}, unit.label);
-      name.style.borderLeft = `4px solid ${mark(unit.number)[0]}`;
       const change = el("span");
       const gates = el("div", { className: "rl-gates" });
       const number = el("input", { type: "number", step: "any", ariaLabel: `${unit.label}: set to`,
@@ -112,11 +120,11 @@ export function inspectorView(model, link, choose) {
       const edit = state ? [el("div", { className: "rl-edit" }, {}, number)] : [];
       body.append(el("div", { className: "rl-unit" }, {},
         el("div", { className: "rl-bar" }, {}, name, change, ...edit), bar, gates));
-      return { unit, limit, change, gates, number, slider, fill, was };
+      return { unit, limit, name, change, gates, number, slider, fill, was };
     });
   }
 
-  const update = ({ store, lanes, selection, step }) => {
+  const update = ({ store, lanes, selection, step, style }) => {
     const units = chosenUnits(lanes, selection);
     find.update(lanes, selection);
     title.textContent = units.length
@@ -137,21 +145,31 @@ export function inspectorView(model, link, choose) {
       asked = want;
       link.send("inspect", { step });
     }
-    for (const { unit, limit, change, gates, number, slider, fill, was } of rows) {
+    const told = link.inspected?.step === step && link.inspected.branch === store.place.branch
+      ? link.inspected : null;
+    edited.textContent = units.length && told?.edited ? EDITED : "";
+    const meanings = new Set();
+    for (const { unit, limit, name, change, gates, number, slider, fill, was } of rows) {
+      name.style.borderLeft = `4px solid ${readable(mark(unit.number)[0], style.background)}`;
       const before = store.value(step - 1, unit.column);
       const after = store.value(step, unit.column);
       const moved = step > 0 && unit.lane.role === "state";
-      change.textContent = moved ? `${shown(before)} → ${shown(after)}` : shown(after);
+      const [from, to] = [before, after].map((v, k) => shown(v, none(store, step - 1 + k)));
+      change.textContent = [moved ? `${from} → ${to}` : to,
+        told?.bounded?.includes(unit.lane.name) && saturation(after)].filter(Boolean).join(" · ");
       const active = document.activeElement;
       if (active !== number && active !== slider) {
-        number.value = Number.isNaN(after) ? "" : Number(after.toPrecision(4));
+        number.value = Number.isFinite(after) ? Number(after.toPrecision(4)) : "";
         slider.value = Number.isNaN(after) ? 0 : after;
         place(fill, after, limit);
       }
       was.hidden = !moved || Number.isNaN(before);
       was.style.left = `${percent(before, limit)}%`;
-      listGates(gates, gateRows(link.inspected, unit, step, store.place.branch));
+      const found = gateRows(told, unit);
+      listGates(gates, found);
+      for (const { name: letter, means } of found) if (means) meanings.add(`${letter}: ${means}`);
     }
+    words.textContent = [...meanings].join(" · ");
   };
   return { name: "Inspector", element, update };
 }
@@ -165,16 +183,19 @@ function place(fill, value, limit) {
   fill.style.width = `${Math.abs(to - 50)}%`;
 }
 
-/** For a unit of a gated layer its gates: name, value, and in words what they mean. */
-export function gateRows(inspected, unit, step, branch) {
-  if (!inspected || inspected.step !== step || inspected.branch !== branch) return [];
+/** In words that a value between −1 and 1 is near an end; "" where it is not. */
+const saturation = (v) => (v > 0.9 ? "saturated high" : v < -0.9 ? "saturated low" : "");
+
+/** For a unit of a gated layer its gates as told for the step: name, value, in words what they say. */
+export function gateRows(told, unit) {
+  if (!told) return [];
   const layer = unit.lane.name.split(".").slice(0, -1).join(".");
-  const { kept, ...found } = inspected.gates[layer] ?? {};
+  const { kept, ...found } = told.gates[layer] ?? {};
   if (unit.lane.role !== "state") return [];
-  const rows = Object.entries(found).map(([name, { values, sigmoid }]) => {
+  const rows = Object.entries(found).map(([name, { values, sigmoid, tanh, means }]) => {
     const value = values[unit.unit];
-    const word = !sigmoid ? "" : value < 0.1 ? "closed" : value > 0.9 ? "open" : "";
-    return { name, value, sigmoid, word };
+    const word = tanh ? saturation(value) : !sigmoid ? "" : value < 0.1 ? "closed" : value > 0.9 ? "open" : "";
+    return { name, means, value, sigmoid, word };
   });
   const share = kept?.values[unit.unit];
   if (share > 0 && share < 1) {
@@ -190,12 +211,12 @@ function listGates(box, rows) {
   const key = JSON.stringify(rows);
   if (box.dataset.key === key) return;
   box.dataset.key = key;
-  box.replaceChildren(...rows.flatMap(({ name, value, sigmoid, word, kept }) => {
+  box.replaceChildren(...rows.flatMap(({ name, means, value, sigmoid, word, kept }) => {
     if (kept) return [el("div", { className: "rl-kept" }, {}, word)];
     const fill = el("div", { className: "rl-fill" });
     if (sigmoid) fill.style.width = `${100 * Math.max(0, Math.min(1, value))}%`;
     else place(fill, value, 1);
     const bar = el("div", { className: "rl-value" }, {}, ...(sigmoid ? [] : [el("div", { className: "rl-zero" })]), fill);
-    return [el("span", {}, {}, name), bar, el("span", {}, {}, shown(value)), el("span", { className: "rl-word" }, {}, word)];
+    return [el("span", { title: means ?? "" }, {}, name), bar, el("span", {}, {}, shown(value)), el("span", { className: "rl-word" }, {}, word)];
   }));
 }

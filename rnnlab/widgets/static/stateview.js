@@ -1,4 +1,4 @@
-import { colorIndex, colorTable, niceLimit } from "./colors.js";
+import { colorIndex, colorTable, niceLimit, readable } from "./colors.js";
 import { shortened, visible } from "./labels.js";
 
 // The state view: lanes of units × time on one time axis, drawn from a Field. `layout`, `locate`
@@ -84,7 +84,7 @@ export function locate(at, x, y) {
 }
 
 /** The label of a unit: the lane's own, or its index. */
-export const unitLabel = (lane, unit) => lane.labels?.[unit] ?? String(unit);
+export const unitLabel = (lane, unit) => visible(lane.labels?.[unit] ?? String(unit));
 
 /** The limit of a lane's colour scale: given, or the next round number above what is held. */
 export function laneLimit(lane, store) {
@@ -99,8 +99,13 @@ export const MARKS = [
 
 export const mark = (number) => MARKS[number % MARKS.length];
 
-/** Prepare a canvas for drawing in CSS pixels at the screen's resolution. */
-export function context(canvas, height) {
+/** The sign of a branch that is compared with, the same in all views. */
+export const branchSign = (k) => BRANCH_SIGNS[k % BRANCH_SIGNS.length]
+  + (k < BRANCH_SIGNS.length ? "" : 1 + Math.floor(k / BRANCH_SIGNS.length));
+const BRANCH_SIGNS = ["▲", "■", "◆", "▼", "✚", "★"];
+
+/** Prepare a canvas for drawing in CSS pixels at the screen's resolution; with a style, an empty one. */
+export function context(canvas, height, style = null) {
   const ratio = globalThis.devicePixelRatio || 1;
   const width = canvas.clientWidth;
   if (canvas.style.height !== `${height}px`) canvas.style.height = `${height}px`;
@@ -110,19 +115,27 @@ export function context(canvas, height) {
   const g = canvas.getContext("2d");
   g.setTransform(ratio, 0, 0, ratio, 0, 0);
   g.setLineDash([]);
+  if (style) {
+    g.fillStyle = style.background;
+    g.fillRect(0, 0, width, height);
+    g.font = `11px ${style.font}`;
+    g.textBaseline = "middle";
+    g.lineWidth = 1;
+  }
   return g;
 }
 
+/** Draw it; whether something in it is not finite. */
 export function draw(canvas, store, field, style, { hover, selection }) {
   const { at } = field;
-  const g = context(canvas, at.height);
-  g.fillStyle = style.background;
-  g.fillRect(0, 0, canvas.clientWidth, at.height);
-  for (const lane of at.lanes) drawLane(g, store, field, lane, style);
+  const g = context(canvas, at.height, style);
+  let odd = false;
+  for (const lane of at.lanes) odd = drawLane(g, store, field, lane, style) || odd;
   drawSelection(g, at, style, selection);
-  drawTime(g, store, at, style);
+  drawTime(g, store, at, style, selection);
   drawLabels(g, at, style);
   if (hover) drawHover(g, at, hover, style);
+  return odd;
 }
 
 function drawLane(g, store, field, lane, style) {
@@ -131,9 +144,11 @@ function drawLane(g, store, field, lane, style) {
   const table = colorTable(style.theme, lane.kind);
   const image = new ImageData(columns, lane.units);
   const pixels = new Uint32Array(image.data.buffer);
+  const odd = [];
   for (let slot = 0; slot < lane.units; slot++) {
     const from = lane.from + unitAt(lane, slot);
     for (let c = 0; c < columns; c++) {
+      if (field.odd(c, from)) odd.push([c, slot]);
       const index = colorIndex(field.peak(c, from), lane.kind, limit);
       if (index >= 0) pixels[slot * columns + c] = table[index];
     }
@@ -145,6 +160,13 @@ function drawLane(g, store, field, lane, style) {
   g.fillRect(at.left, lane.top, at.plot, lane.height);
   g.imageSmoothingEnabled = false;
   g.drawImage(sheet, at.left, lane.top, wide, lane.height);
+  if (odd.length) {
+    g.fillStyle = hatching(g, style);
+    const cell = wide / columns;
+    for (const [c, slot] of odd) {
+      g.fillRect(at.left + c * cell, lane.top + slot * lane.unitHeight, cell, lane.unitHeight);
+    }
+  }
   // what lies after the place is the recorded future: shown, but set back
   const ahead = at.left + Math.max(0, store.place.t + 1 - at.first) * at.column;
   if (store.place.t < store.place.length && ahead < at.left + wide) {
@@ -156,24 +178,41 @@ function drawLane(g, store, field, lane, style) {
   g.strokeRect(at.left - 0.5, lane.top - 0.5, at.plot + 1, lane.height + 1);
   drawNames(g, at, lane, style);
   drawScale(g, at, lane, limit, table, style);
+  return odd.length > 0;
+}
+
+/** The hatching of cells whose values are not finite. */
+function hatching(g, style) {
+  const sheet = new OffscreenCanvas(4, 4);
+  const tile = sheet.getContext("2d");
+  tile.fillStyle = style.background;
+  tile.fillRect(0, 0, 4, 4);
+  tile.fillStyle = style.text;
+  for (let k = 0; k < 4; k++) tile.fillRect(k, 3 - k, 1, 1);
+  return g.createPattern(sheet, "repeat");
 }
 
 function drawNames(g, at, lane, style) {
+  const wide = (text) => g.measureText(text).width;
   g.textBaseline = "middle";
-  g.textAlign = "left";
-  g.fillStyle = style.text;
+  const heads = []; // a label beside one of them has what room it leaves
+  const head = (text, y, color) => {
+    g.textAlign = "left";
+    g.fillStyle = color;
+    g.fillText(text, 4, y);
+    heads.push([y, wide(text) + 8]);
+  };
   g.font = `600 12px ${style.font}`;
-  g.fillText(lane.title, 4, lane.top + Math.min(8, lane.height / 2), 76);
+  head(shortened(visible(lane.title), 76, wide), lane.top + Math.min(8, lane.height / 2), style.text);
   g.font = `11px ${style.font}`;
-  g.fillStyle = style.faint;
-  if (lane.units > 1 && lane.height >= 26) {
-    g.fillText(`${lane.units} units`, 4, lane.top + 23, 74);
-  }
+  if (lane.units > 1 && lane.height >= 26) head(`${lane.units} units`, lane.top + 23, style.faint);
   g.textAlign = "right";
+  g.fillStyle = style.faint;
   const every = Math.max(1, Math.ceil(12 / lane.unitHeight));
   for (let slot = 0; slot < lane.units; slot += every) {
-    const text = unitLabel(lane, unitAt(lane, slot));
-    g.fillText(text, at.left - 8, lane.top + (slot + 0.5) * lane.unitHeight, 34);
+    const y = lane.top + (slot + 0.5) * lane.unitHeight;
+    const beside = heads.map(([at, room]) => (Math.abs(at - y) < 13 ? room : 0));
+    g.fillText(shortened(unitLabel(lane, unitAt(lane, slot)), at.left - 12 - Math.max(...beside), wide), at.left - 8, y);
   }
 }
 
@@ -213,7 +252,7 @@ const bars = new WeakMap();
 export function format(v) {
   const size = Math.abs(v);
   const text = size && (size >= 1e4 || size < 0.001) ? v.toExponential(1).replace(".0e", "e") : String(Number(v.toPrecision(2)));
-  return text.replace("e+", "e").replaceAll("-", "−");
+  return text.replace("e+", "e").replace("Infinity", "∞").replaceAll("-", "−");
 }
 
 function drawSelection(g, at, style, selection) {
@@ -222,7 +261,7 @@ function drawSelection(g, at, style, selection) {
     const slot = lane ? slotOf(lane, unit) : -1;
     if (slot < 0 || slot >= lane.units) return;
     const y = lane.top + (slot + 0.5) * lane.unitHeight;
-    g.fillStyle = mark(number)[0];
+    g.fillStyle = readable(mark(number)[0], style.background);
     g.beginPath();
     g.moveTo(at.left - 6, y - 4);
     g.lineTo(at.left - 1, y);
@@ -244,38 +283,44 @@ function drawSelection(g, at, style, selection) {
   const from = Math.max(at.left, a);
   const to = Math.min(at.left + at.plot, b + at.column);
   if (to <= from) return;
+  const top = at.lanes[0].top - 6;
   g.fillStyle = style.span;
-  g.fillRect(from, at.lanes[0].top - 6, to - from, bottom - at.lanes[0].top + 6);
+  g.fillRect(from, top, to - from, bottom - top);
+  g.fillStyle = style.accent;
+  for (const end of [a, b + at.column]) {
+    if (end >= at.left && end <= at.left + at.plot) g.fillRect(Math.round(end) - 0.5, top, 1, bottom - top + 4);
+  }
 }
 
-function drawTime(g, store, at, style) {
+function drawTime(g, store, at, style, { span, step: looked }) {
   const bottom = at.height - AXIS - 6;
   const step = [1, 2, 5].flatMap((m) => [1, 10, 100, 1e3, 1e4, 1e5, 1e6].map((d) => m * d))
     .sort((a, b) => a - b).find((s) => s * at.column >= 20 + 7 * String(at.last).length) ?? 5e6;
-  g.textAlign = "center";
+  g.textAlign = "left";
   g.textBaseline = "top";
   g.fillStyle = style.faint;
-  for (let row = Math.ceil(at.first / step) * step; row < at.last; row += step) {
-    if (row !== store.place.t) {
-      g.fillText(String(row), at.left + (row - at.first + 0.5) * at.column, bottom + 5);
-    }
-  }
-  g.textAlign = "left";
   g.fillText("step", 4, bottom + 5);
+  const x = (row) => at.left + (row - at.first + 0.5) * at.column;
+  const flags = [...(span ?? []), looked ?? store.place.t, store.place.t];
+  g.textAlign = "center";
+  for (let row = Math.ceil(at.first / step) * step; row < at.last; row += step) {
+    if (flags.every((other) => Math.abs(x(other) - x(row)) > 12 + 4 * String(at.last).length)) g.fillText(row, x(row), bottom + 5);
+  }
+  const flag = (row, ground, color) => {
+    if (row < at.first || row >= at.last) return;
+    const room = g.measureText(row).width + 8;
+    g.fillStyle = ground;
+    g.fillRect(x(row) - room / 2, bottom + 2, room, 15);
+    g.fillStyle = color;
+    g.fillText(row, x(row), bottom + 5);
+  };
+  flags.forEach((row, k) => flag(row, style.background, k < flags.length - 2 ? style.accent : style.text));
   const c = store.place.t - at.first;
   if (c < 0 || c >= at.last - at.first) return;
-  const x = at.left + c * at.column;
-  const wide = Math.max(3, at.column);
   g.strokeStyle = style.accent;
   g.lineWidth = 2;
-  g.strokeRect(x, at.lanes[0].top - 3, wide, bottom - at.lanes[0].top + 3);
-  const label = String(store.place.t);
-  const room = g.measureText(label).width + 8;
-  g.fillStyle = style.accent;
-  g.fillRect(x + wide / 2 - room / 2, bottom + 2, room, 15);
-  g.textAlign = "center";
-  g.fillStyle = style.onAccent;
-  g.fillText(label, x + wide / 2, bottom + 5);
+  g.strokeRect(at.left + c * at.column, at.lanes[0].top - 3, Math.max(3, at.column), bottom - at.lanes[0].top + 3);
+  flag(store.place.t, style.accent, style.onAccent);
 }
 
 /** The tokens above the columns of their steps, where there is room for more than a letter. */

@@ -112,6 +112,11 @@ export class Store {
     return tile ? tile.lows[(row - tile.start) * this.width + column] : NaN;
   }
 
+  /** Whether the values of a row are here. */
+  holds(row) {
+    return row === 0 || (row >= this.first && row < this.end) || Boolean(this.tiles.find(0, row));
+  }
+
   /** The largest magnitude of the columns from … to over all that is held. */
   magnitude(from, to) {
     if (!this.most) {

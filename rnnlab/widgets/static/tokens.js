@@ -1,6 +1,7 @@
 import { colorIndex, colorTable, swatch } from "./colors.js";
 import { el, takeOnEnter } from "./dom.js";
 import { visible } from "./labels.js";
+import { none } from "./sidebar.js";
 import { laneLimit } from "./stateview.js";
 import { BUCKETS } from "./tiles.js";
 
@@ -136,7 +137,7 @@ export function tokensView(link, model, { choose, later }) {
       const button = buttons[row - start];
       const v = valueAt(row);
       const index = colorIndex(v, kind, limit);
-      const value = index < 0 ? "not known" : String(Number(v.toPrecision(4))).replace("-", "−");
+      const value = index < 0 ? (lane ? none(store, row, "not known") : "not known") : String(Number(v.toPrecision(4))).replace("-", "−");
       const paint = index < 0 ? { background: "", color: "" } : swatch(table, index);
       Object.assign(button.style, paint);
       button.dataset.row = row;

@@ -1,5 +1,9 @@
+import { readable } from "./colors.js";
 import { el } from "./dom.js";
-import { context } from "./stateview.js";
+import { spanText } from "./find.js";
+import { shortName } from "./labels.js";
+import { drawRun } from "./lines.js";
+import { context, mark } from "./stateview.js";
 
 // The path of a state in a fixed principal plane. The kernel fits the plane, once; the page places
 // every state of every branch in it, so that nothing moves when a branch is added.
@@ -7,6 +11,7 @@ import { context } from "./stateview.js";
 const PLANE_HIGH = 260;
 const PLANE_MARGIN = 18;
 const DOTTED = 300;
+const SIGNED = 60; // signs on the path of another branch, at the most
 
 /** The states that have a plane: each lane of several units, and all of them side by side. */
 export function planeLanes(lanes) {
@@ -32,10 +37,11 @@ export function project(store, row, lane, plane) {
 
 /** Which state the plane is of, and a button to fit it anew; shared by Trajectory and Dynamics. */
 export function planeChoice(model, link, label) {
-  const fit = () => link.send("plane", { name: choice.value });
-  const choice = el("select", { ariaLabel: label }, { change: fit });
-  const button = el("button", { type: "button", title: "Fit the plane to the current branch" },
-    { click: fit }, "Fit plane");
+  const fit = (span = null) => link.send("plane", { name: choice.value, span });
+  const span = () => (model.get("recorded") ? null : model.get("selection").span ?? null);
+  const choice = el("select", { ariaLabel: label }, { change: () => fit() });
+  const button = el("button", { type: "button", title: "Fit the plane to the current branch, or to the span of it that is selected" },
+    { click: () => fit(span()) });
   let names = "";
   let asked = false;
   /** The plane and the lane that it is of, once both are there. */
@@ -47,6 +53,7 @@ export function planeChoice(model, link, label) {
       choice.replaceChildren(...found.map((l) =>
         el("option", { value: l.name }, {}, l.title ?? l.name)));
     }
+    button.textContent = span() ? `Fit plane to ${spanText(span())}` : "Fit plane";
     button.disabled = choice.disabled = store.place.length < 3 || !found.length;
     const { plane } = link;
     const lane = plane && found.find((l) => l.name === plane.name);
@@ -81,46 +88,59 @@ export function trajectoryView(model, link) {
       return;
     }
     const { plane, lane } = found;
-    said.textContent = `${planeText(plane)} ○ step ${step}${others.length ? `; dashed: ${others[0][0]}` : ""}.`;
-    paint(canvas, store, others[0]?.[1] ?? null, lane, plane, style, step);
+    const named = others.map(([name, , sign]) => `${sign} ${shortName(name)}`).join(", ");
+    const lacks = paint(canvas, store, others, lane, plane, style, step)
+      ? " Steps that are not finite are left out." : "";
+    said.textContent = `${planeText(plane)} ○ step ${step}${named && `; dashed: ${named}`}.${lacks}`;
     canvas.ariaLabel = `Path of ${lane.title ?? lane.name} in its principal plane. ${said.textContent}`;
   };
   return { name: "Trajectory", element, update };
 }
 
-function paint(canvas, store, ghost, lane, plane, style, step) {
-  const g = context(canvas, PLANE_HIGH);
+/** Draw the paths; whether a step of one is not finite. */
+function paint(canvas, store, others, lane, plane, style, step) {
+  const g = context(canvas, PLANE_HIGH, style);
   const width = canvas.clientWidth;
-  g.fillStyle = style.background;
-  g.fillRect(0, 0, width, PLANE_HIGH);
-  const rows = Array.from({ length: store.count }, (_, i) => store.first + i);
-  const path = rows.map((row) => project(store, row, lane, plane));
-  const old = ghost
-    ? Array.from({ length: ghost.count }, (_, i) => project(ghost, ghost.first + i, lane, plane)) : [];
+  const pathOf = (of) => Array.from({ length: of.count }, (_, i) => project(of, of.first + i, lane, plane));
+  const path = pathOf(store);
+  const old = others.map(([, other]) => pathOf(other));
+  const all = [path, ...old].flat();
   const reach = [...plane.reach];
-  for (const p of [...path, ...old]) {
-    for (const k of [0, 1]) if (Math.abs(p[k]) > reach[k]) reach[k] = Math.abs(p[k]);
+  for (const p of all) {
+    for (const k of [0, 1]) if (Math.abs(p[k]) > reach[k] && p.every(Number.isFinite)) reach[k] = Math.abs(p[k]);
   }
   const x = (p) => width / 2 + (p[0] / reach[0]) * (width / 2 - PLANE_MARGIN);
   const y = (p) => PLANE_HIGH / 2 - (p[1] / reach[1]) * (PLANE_HIGH / 2 - PLANE_MARGIN);
   planeFrame(g, width, PLANE_HIGH, style);
-  drawPath(g, old, x, y, style.faint, [4, 4]);
+  const dots = (points, most, draw) => {
+    const every = Math.ceil(points.length / most);
+    for (let i = 0; i < points.length; i += every) if (points[i].every(Number.isFinite)) draw(points[i], i);
+  };
+  g.textAlign = "center";
+  g.textBaseline = "middle";
+  others.forEach(([, , sign], b) => {
+    const [color, dash] = mark(b + 1);
+    g.fillStyle = readable(color, style.background, 4.5);
+    drawPath(g, old[b], x, y, g.fillStyle, dash);
+    dots(old[b], SIGNED, (p) => g.fillText(sign, x(p), y(p)));
+  });
   drawPath(g, path, x, y, style.text, []);
-  for (const [i, p] of path.entries()) {
-    if (Number.isNaN(p[0]) || path.length > DOTTED) continue;
-    g.fillStyle = rows[i] > store.place.t ? style.line : style.text;
+  g.fillStyle = g.strokeStyle = style.text;
+  if (path.length <= DOTTED) dots(path, DOTTED, (p, i) => {
     g.beginPath();
     g.arc(x(p), y(p), 2.5, 0, 7);
-    g.fill();
-  }
+    if (store.first + i > store.place.t) g.stroke(); // to come again: hollow
+    else g.fill();
+  });
   const here = path[step - store.first];
-  if (here && !Number.isNaN(here[0])) {
+  if (here?.every(Number.isFinite)) {
     g.strokeStyle = style.accent;
     g.lineWidth = 2.5;
     g.beginPath();
     g.arc(x(here), y(here), 6, 0, 7);
     g.stroke();
   }
+  return !all.flat().every(Number.isFinite);
 }
 
 /** The frame of a plane and what its axes are. */
@@ -140,9 +160,5 @@ export function planeFrame(g, width, height, style) {
 export function drawPath(g, path, x, y, color, dash) {
   g.strokeStyle = color;
   g.lineWidth = 1.2;
-  g.setLineDash(dash);
-  g.beginPath();
-  for (const p of path) if (!Number.isNaN(p[0])) g.lineTo(x(p), y(p));
-  g.stroke();
-  g.setLineDash([]);
+  drawRun(g, path.map((p) => [x(p), y(p)]), dash);
 }

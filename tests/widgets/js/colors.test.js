@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { colorIndex, colorTable, niceLimit } from "../../../rnnlab/widgets/static/colors.js";
+import { colorIndex, colorTable, niceLimit, readable } from "../../../rnnlab/widgets/static/colors.js";
+import { MARKS } from "../../../rnnlab/widgets/static/stateview.js";
 
 const channels = (packed) => [0, 8, 16].map((shift) => (packed >>> shift) & 255);
 const luminance = (packed) => {
@@ -37,4 +38,22 @@ test("a scale ends at a round number that is not below the value", () => {
   }
   assert.equal(niceLimit(0), 1);
   assert.equal(niceLimit(NaN), 1);
+});
+
+test("the marks of units are told from the ground of every theme, thin lines more so", () => {
+  // WCAG 2.1: relative luminance by the exact sRGB curve
+  const linear = (v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4);
+  const light = (css) => {
+    const [r, g, b] = css.match(/\d+/g).map((v) => linear(Number(v)));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+  };
+  for (const ground of ["rgb(255, 255, 255)", "rgb(22, 24, 27)", "rgb(33, 33, 33)", "rgb(17, 17, 17)", "rgb(120, 120, 120)"]) {
+    for (const [color] of MARKS) {
+      for (const least of [3, 4.5]) {
+        const [low, high] = [light(readable(color, ground, least)), light(ground)].sort((p, q) => p - q);
+        assert.ok(high / low >= least - 0.02, `${color} on ${ground}: ${high / low}`);
+      }
+    }
+  }
+  assert.equal(readable("#009e73", "rgb(255, 255, 255)", 3), "rgb(0, 158, 115)", "as it is where it will do");
 });

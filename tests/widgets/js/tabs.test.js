@@ -91,6 +91,7 @@ test("spans are found in words", () => {
     "7 spans in which at least 1 of 2 units are above 0.5, the first 2 listed:");
   assert.equal(foundText({ ...base, count: 0, spans: [], units: [["h", 1]], at_least: 1 }),
     "Nowhere the unit is above 0.5.");
+  assert.equal(foundText({ ...base, span: [4, 9] }), "2 spans in which all 2 units are above 0.5 within steps 4–9:");
   assert.deepEqual(base.spans.map(spanText), ["step 3", "steps 5–9"]);
 });
 
