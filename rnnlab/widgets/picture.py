@@ -145,7 +145,8 @@ def draw(
 
     page = _Page(width, HEAD + sum(heights) + GAP * len(lanes) - GAP + AXIS, theme, scale)
     place = f"step {t} of {length} · branch {session.branch_name}"
-    page.text(4, 13, f"rnnlab · {place}", "text", size=12)
+    odd = " · hatched: not finite" if np.isinf(table).any() else ""
+    page.text(4, 13, f"rnnlab · {place}{odd}", "text", size=12)
     edges = first, last, column
     for lane, top, height in zip(lanes, tops, heights, strict=True):
         shown = table[:, lane.offset : lane.offset + lane.units]
@@ -170,7 +171,11 @@ def _row_height(units: int) -> float:
 def _reduced(
     explorer: Explorer, lanes: Sequence[Lane], first: int, stop: int, pixels: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One row a pixel column, the value of largest magnitude in it; and each unit's magnitude."""
+    """One row a pixel column, the value of largest magnitude in it; and each unit's magnitude.
+
+    What is not finite is the largest, as ∞; NaN is what there is nothing of: the inputs and outputs
+    before the first step.
+    """
     rows = stop - first
     width = sum(lane.units for lane in lanes)
     table = np.full((pixels, width), np.nan, np.float32)
@@ -178,8 +183,12 @@ def _reduced(
     most = np.zeros(width)
     for a, b in _chunks(bounds):
         seen = values(explorer.session, lanes, first + bounds[a], first + bounds[b])
-        size = np.where(np.isfinite(seen), np.abs(seen), -1)
-        most = np.maximum(most, size.max(axis=0))
+        finite = np.isfinite(seen)
+        most = np.maximum(most, np.where(finite, np.abs(seen), 0).max(axis=0))
+        seen = np.where(finite, seen, np.inf)
+        if first + bounds[a] == 0:
+            seen[0, ~finite[0]] = np.nan
+        size = np.where(np.isnan(seen), -1, np.abs(seen))
         for pixel in range(a, b):
             low, high = bounds[pixel] - bounds[a], bounds[pixel + 1] - bounds[a]
             peak = size[low:high].argmax(axis=0)
@@ -306,7 +315,7 @@ class _Page:
         kind: str,
         limit: float,
     ) -> None:
-        """Rows `(columns, units)` as a field of colours; what is not a number stays empty."""
+        """Rows `(columns, units)` as a field of colours; NaN stays empty, ∞ is hatched."""
         from PIL import Image
 
         x0, y0, x1, y1 = self._corners(x, y, wide, high)
@@ -318,6 +327,13 @@ class _Page:
         sheet = Image.fromarray(np.ascontiguousarray(field.transpose(1, 0, 2)))
         size = (max(1, x1 - x0), max(1, y1 - y0))
         self.image.paste(sheet.resize(size, Image.Resampling.NEAREST), (x0, y0))
+        odd = Image.fromarray(np.ascontiguousarray(np.isinf(rows).T))
+        if odd.getbbox() is not None:
+            across, down = np.arange(size[0]), np.arange(size[1])[:, None]
+            strokes = (across + down) // max(1, round(self.scale)) % 4 == 3
+            paints = np.array([_rgb(self.style["background"]), _rgb(self.style["text"])], np.uint8)
+            mask = odd.resize(size, Image.Resampling.NEAREST)
+            self.image.paste(Image.fromarray(paints[strokes.astype(int)]), (x0, y0), mask)
 
     def veil(self, *at: float) -> None:
         from PIL import Image

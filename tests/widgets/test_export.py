@@ -309,6 +309,28 @@ class TestPng:
         (found,) = np.flatnonzero((cells == hot).all(axis=1))
         assert found == 777 * 168 // 1024
 
+    def test_what_is_not_finite_is_hatched(self):
+        session = rl.Session(rl.RNN(2, 3), allow_nonfinite=True)
+        explorer = rl.explore(session, input_names="ab")
+        plain = pixels(explorer.to_png())
+        session.run(torch.tensor([[0.1, 0.2], [0.1, float("nan")], [float("inf"), 0.2]]))
+        image = pixels(explorer.to_png())
+        column = min(44, (900 - picture.GUTTER - picture.SCALE) / 10)
+
+        def cell(row, slot):
+            x, y = int(picture.GUTTER + row * column), picture.HEAD + 14 * slot
+            return image[y + 1 : y + 13, x + 4 : x + 40].reshape(-1, 3)
+
+        ink = np.array(picture._rgb(picture.STYLES["light"]["text"]), np.uint8)
+        hatched = [
+            [bool((cell(row, slot) == ink).all(axis=1).any()) for slot in (0, 1)]
+            for row in (0, 1, 2, 3)
+        ]
+        assert hatched == [[False, False], [False, False], [False, True], [True, False]]
+        assert 0.2 < (cell(2, 1) == ink).all(axis=1).mean() < 0.3, "a quarter is ink"
+        assert (plain[: picture.HEAD - 8, 230:] == 255).all()
+        assert (image[: picture.HEAD - 8, 230:] < 128).any(), "and the head says so"
+
     def test_the_order_of_units_is_that_of_the_view(self, explorer):
         before = pixels(explorer.to_png())
         explorer.orders = {"0.h": [7, 6, 5, 4, 3, 2, 1, 0]}
