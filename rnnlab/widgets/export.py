@@ -104,7 +104,7 @@ def page(explorer: Explorer, branches: Sequence[str] | None = None) -> str:
     fields = {
         "title": html.escape(f"rnnlab: {counted} of {current}"),
         "model": html.escape(title),
-        "host": (STATIC / "host.js").read_text(encoding="utf-8"),
+        "host": module(["host.js"]),
         "data": data,
     }
     parts = (STATIC / "host.html").read_text(encoding="utf-8").split("%%")
