@@ -279,7 +279,7 @@ def test_branches_are_compared_and_units_carry_the_difference(notebook, explorer
     notebook.frame()
     assert notebook.execute("len(explorer.selection['units'])") == "1"
     assert notebook.execute(f"explorer.compared == [{NASTY!r}]") == "True"
-    open_tab(explorer, "Trajectory").get_by_text("dashed: " + NASTY).wait_for()
+    open_tab(explorer, "Trajectory").get_by_text("dashed: ▲ " + NASTY).wait_for()
     assert explorer.locator("img").count() == 0
     assert not strip.is_visible()
 
