@@ -46,16 +46,19 @@ PARTS = (
 def module(parts: Sequence[str] = PARTS) -> str:
     """One self-contained ES module from several files: their imports of each other are dropped.
 
-    So are comments and indentation: the module is sent with every explorer. (No string in it runs
-    over several lines or has ` // `.)
+    So are comments, indentation, the word `export`, for the files are one now, and ends of lines
+    where a statement goes on or has its semicolon: the module is sent with every explorer. (No
+    string in it runs over several lines or has ` // `.)
     """
     texts = [(STATIC / name).read_text(encoding="utf-8") for name in parts]
-    return "\n".join(_DROPPED.sub("", text) for text in texts)
+    return "\n".join(_JOINED.sub("", _DROPPED.sub("", text)) for text in texts)
 
 
 _DROPPED = re.compile(
-    r"^import .*?;\n|^ *//.*\n| +// .*|^ */\*\*(?s:.*?)\*/\n|^\n|^ +", re.MULTILINE
+    r"^import .*?;\n|^export (?!default)|^ *//.*\n| +// .*|^ */\*\*(?s:.*?)\*/\n|^\n|^ +",
+    re.MULTILINE,
 )
+_JOINED = re.compile(r"(?<=[{;,(\[])\n")
 
 
 def style() -> str:

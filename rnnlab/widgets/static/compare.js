@@ -4,7 +4,7 @@ import { spanText } from "./find.js";
 import { shortName, visible } from "./labels.js";
 import { drawRun, legendOf, signsOf } from "./lines.js";
 import { shown } from "./sidebar.js";
-import { context, format, mark, unitLabel } from "./stateview.js";
+import { context, format, mark, midOf, unitLabel } from "./stateview.js";
 
 // Branches over the same axis: how far apart their states are, layer by layer, and which units
 // carry the difference. Each other branch is held in a store of its own.
@@ -41,17 +41,14 @@ export function carriers(a, b, lanes, row, count = CARRIERS) {
 /** Of some rows those in which a state of a store is not finite, as steps in words. */
 export function oddSteps(store, lanes, rows) {
   const spans = [];
-  let last = -1;
-  rows.forEach((row, i) => {
-    const odd = store.holds(row) && row <= store.place.length && lanes.some((lane) => {
-      for (let u = 0; u < lane.units; u++) if (!Number.isFinite(store.value(row, lane.from + u))) return true;
-      return false;
-    });
-    if (!odd) return;
-    if (last === i - 1 && spans.length) spans.at(-1)[1] = row;
-    else spans.push([row, row]);
-    last = i;
-  });
+  let open = null;
+  for (const row of rows) {
+    // what is not finite has no distance to itself either
+    const odd = store.holds(row) && lanes.some((lane) => Number.isNaN(distance(store, store, lane, row)));
+    if (odd && open) open[1] = row;
+    else if (odd) spans.push(open = [row, row]);
+    else open = null;
+  }
   return spans.slice(0, 3).map(spanText).join(", ") + (spans.length > 3 ? ", …" : "");
 }
 
@@ -62,7 +59,7 @@ const apart = (p, q) => (Number.isFinite(p - q) ? `${p > q ? "+" : "−"}${forma
 export function compareView(model, link, choose) {
   const said = el("p", { className: "rl-faint" });
   const choices = el("div", { className: "rl-choices", role: "group", ariaLabel: "Compare with" });
-  const list = el("div");
+  const list = el("div", { className: "rl-carriers" });
   const partly = el("p", { className: "rl-faint" });
   const odd = el("p", { className: "rl-wrong" });
   const element = el("div", { className: "rl-compare" }, {}, said, choices, odd, partly, list);
@@ -103,24 +100,26 @@ export function compareView(model, link, choose) {
     partly.textContent = at.column < 1
       ? "The distance is drawn where the single steps are at hand: zoom in to see it elsewhere."
       : "The distance is drawn where the steps of both branches are here; others are on their way.";
-    odd.hidden = !lost.length;
-    odd.textContent = lost.length ? `No distance where a state is not finite (NaN, ∞): ${lost.join("; ")}.` : "";
+    odd.hidden = !lost;
+    odd.textContent = `No distance where a state is not finite (NaN, ∞): ${lost}.`;
     const names = others.map(([name]) => shortName(name));
     strip.ariaLabel = `Distance between ${shortName(place.branch)} and ${names.join(", ")}, per layer and step`;
-    const found = others.map(([, other]) =>
-      (step > other.place.length ? null : carriers(store, other, states, step)));
-    const key = JSON.stringify([step, others.map(([name, , sign]) => name + sign),
-      found.map((units) => units?.map(([l, u, ...values]) => [l.name, u, apart(...values)]))]);
+    const told = others.map(([, other, sign], k) => {
+      const it = `${sign} ${names[k]}`;
+      const { length } = other.place;
+      if (step > length) return [`${it} ends at step ${length}: there is no step ${step} to compare.`];
+      if (!other.holds(step) || !store.holds(step)) return [`${it}: step ${step} is on its way.`];
+      const found = carriers(store, other, states, step);
+      return [`At step ${step} ${found.length ? `the difference from ${it} is carried by` : `no unit differs from ${it}.`}`,
+        ...found.map(([lane, unit, ...values]) => [lane.name, unit, `${lane.name}[${unitLabel(lane, unit)}] ${apart(...values)}`])];
+    });
+    const key = JSON.stringify(told);
     if (list.dataset.key === key) return;
     list.dataset.key = key;
-    list.replaceChildren(...others.map(([, other, sign], k) => el("div", { className: "rl-bar rl-chips" }, {},
-      el("span", { className: "rl-faint" }, {}, !found[k]
-        ? `${sign} ${names[k]} ends at step ${other.place.length}: there is no step ${step} to compare.`
-        : found[k].length ? `At step ${step} the difference from ${sign} ${names[k]} is carried by`
-          : `At step ${step} no unit differs from ${sign} ${names[k]}.`),
-      ...(found[k] ?? []).map(([lane, unit, ...values]) => el("button", { type: "button", title: "Select this unit" },
-        { click: () => choose(lane.name, unit) },
-        `${lane.name}[${unitLabel(lane, unit)}] ${apart(...values)}`)))));
+    list.replaceChildren(...told.map(([text, ...found]) => el("div", { className: "rl-bar rl-chips" }, {},
+      el("span", { className: "rl-faint" }, {}, text),
+      ...found.map(([name, unit, label]) => el("button", { type: "button", title: "Select this unit" },
+        { click: () => choose(name, unit) }, label)))));
   };
   return { name: "Compare", element, strip, update };
 }
@@ -138,7 +137,7 @@ function drawDistances(canvas, store, others, at, lanes, style) {
   const layers = lanes.map((lane, k) =>
     ({ label: lane.name, color: readable(mark(k)[0], style.background), dash: mark(k)[1] }));
   const curves = others.flatMap(([, other, sign], b) => lanes.map((lane, k) => (
-    { ...layers[k], sign, b, other, values: rows.map((row) => distance(store, other, lane, row)) })));
+    { ...layers[k], sign, b, values: rows.map((row) => distance(store, other, lane, row)) })));
   const known = curves.flatMap((curve) => curve.values).filter(Number.isFinite);
   const high = niceLimit(known.reduce((m, v) => Math.max(m, v), 1e-12));
   const y = (v) => DISTANCE_TOP + (1 - v / high) * (DISTANCE_HIGH - DISTANCE_TOP - DISTANCE_BOTTOM);
@@ -159,18 +158,16 @@ function drawDistances(canvas, store, others, at, lanes, style) {
   g.fillText("0", at.left - 8, DISTANCE_HIGH - DISTANCE_BOTTOM - 4);
   g.textAlign = "center";
   for (const { color, dash, sign, b, values } of curves) {
-    const points = values.map((v, i) => [at.left + (rows[i] - at.first + 0.5) * at.column, y(v)]);
+    const points = values.map((v, i) => [midOf(at, rows[i]), y(v)]);
     g.strokeStyle = g.fillStyle = color;
     g.lineWidth = 1.8;
     drawRun(g, points, dash, signsOf(at, sign, b));
   }
   legend.draw(DISTANCE_HIGH - 7);
-  const lacks = curves.some(({ other, values }) => {
-    const shared = Math.min(store.place.length, other.place.length);
-    return values.some((v, i) => Number.isNaN(v) && rows[i] <= shared && !(store.holds(rows[i]) && other.holds(rows[i])));
-  });
-  const lost = known.length === curves.length * rows.length ? []
+  const here = (row, one) => row > Math.min(store.place.length, one.place.length) || (store.holds(row) && one.holds(row));
+  const lacks = rows.some((row) => others.some(([, other]) => !here(row, other)));
+  const lost = known.length === curves.length * rows.length ? ""
     : [[store.place.branch, store], ...others].map(([name, one]) => [shortName(name), oddSteps(one, lanes, rows)])
-      .filter(([, steps]) => steps).map((pair) => pair.join(" at "));
+      .filter(([, steps]) => steps).map((pair) => pair.join(" at ")).join("; ");
   return { lacks, lost };
 }

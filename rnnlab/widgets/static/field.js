@@ -69,9 +69,8 @@ export class Field {
 
   /** The sign of what is not finite in a column: × NaN, ↑ ∞, ↓ −∞; "" if all is. */
   odd(c, unit) {
-    const [low, high] = this.ends(c, unit);
-    if (this.nans[c * this.width + unit]) return "×";
-    return high === Infinity ? "↑" : low === -Infinity ? "↓" : "";
+    const i = c * this.width + unit;
+    return this.nans[i] ? "×" : this.highs[i] === Infinity ? "↑" : this.lows[i] === -Infinity ? "↓" : "";
   }
 }
 

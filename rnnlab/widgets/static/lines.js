@@ -1,6 +1,6 @@
 import { niceLimit, readable } from "./colors.js";
 import { shortName, shortened } from "./labels.js";
-import { context, format, mark, unitLabel } from "./stateview.js";
+import { context, format, mark, midOf, unitLabel } from "./stateview.js";
 
 // The selected units as lines, on the time axis of the state view above; where rows are narrower
 // than pixels, as the band between the least and the largest value of each pixel.
@@ -63,7 +63,7 @@ export function drawLines(canvas, store, field, style, selection, ghosts = []) {
   const [low, high] = lineRange(fields, units);
   const floor = LINES_HIGH - LINES_BOTTOM;
   const y = (v) => LINES_TOP + ((high - Math.max(low, Math.min(high, v))) / (high - low)) * (floor - LINES_TOP);
-  const x = (row) => at.left + (row - at.first + 0.5) * at.column;
+  const x = (row) => midOf(at, row);
   g.strokeStyle = style.line;
   g.strokeRect(at.left - 0.5, LINES_TOP - 0.5, at.plot + 1, floor - LINES_TOP + 1);
   g.textAlign = "right";
@@ -71,10 +71,7 @@ export function drawLines(canvas, store, field, style, selection, ghosts = []) {
   for (const v of new Set([low, high, 0])) {
     const crowded = v === 0 && [low, high].some((end) => end && Math.abs(y(end) - y(0)) < 12);
     if (!crowded) g.fillText(format(v), at.left - 6, y(v));
-    g.beginPath();
-    g.moveTo(at.left, y(v));
-    g.lineTo(at.left + at.plot, y(v));
-    g.stroke();
+    drawRun(g, [[at.left, y(v)], [at.left + at.plot, y(v)]]);
   }
   g.save();
   g.beginPath();
@@ -103,10 +100,7 @@ export function drawLines(canvas, store, field, style, selection, ghosts = []) {
   if (store.place.t >= at.first && store.place.t < at.last) {
     g.strokeStyle = style.accent;
     g.lineWidth = 1;
-    g.beginPath();
-    g.moveTo(c, LINES_TOP);
-    g.lineTo(c, floor);
-    g.stroke();
+    drawRun(g, [[c, LINES_TOP], [c, floor]]);
   }
   legend.draw(LINES_HIGH - 6);
 }
@@ -121,7 +115,7 @@ function trace(g, field, column, dash, x, y, end, signs) {
 }
 
 /** A line through points, broken where one is not finite; with signs on it from some x on. */
-export function drawRun(g, points, dash, [sign, from] = ["", Infinity]) {
+export function drawRun(g, points, dash = [], [sign, from] = ["", Infinity]) {
   const signed = [];
   let pen = false;
   g.setLineDash(dash);
@@ -190,12 +184,7 @@ export function legendOf(canvas, at, style, entries) {
       if (entry.sign) g.fillText(entry.sign, x, y);
       else {
         g.strokeStyle = entry.color;
-        g.setLineDash(entry.dash);
-        g.beginPath();
-        g.moveTo(x, y);
-        g.lineTo(x + 20, y);
-        g.stroke();
-        g.setLineDash([]);
+        drawRun(g, [[x, y], [x + 20, y]], entry.dash);
       }
       g.fillText(labels[k], x + lead(entry), y);
     });

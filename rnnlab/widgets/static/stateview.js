@@ -75,6 +75,9 @@ export function rowAt(at, x) {
   return Math.max(at.first, Math.min(at.last - 1, row));
 }
 
+/** The middle of a row's column. */
+export const midOf = (at, row) => at.left + (row - at.first + 0.5) * at.column;
+
 /** What lies under a point: lane, unit and row, or null. */
 export function locate(at, x, y) {
   const lane = at.lanes.find((l) => y >= l.top && y < l.top + l.height);
@@ -300,7 +303,7 @@ function drawTime(g, store, at, style, { span, step: looked }) {
   g.textBaseline = "top";
   g.fillStyle = style.faint;
   g.fillText("step", 4, bottom + 5);
-  const x = (row) => at.left + (row - at.first + 0.5) * at.column;
+  const x = (row) => midOf(at, row);
   const flags = [...(span ?? []), looked ?? store.place.t, store.place.t];
   g.textAlign = "center";
   for (let row = Math.ceil(at.first / step) * step; row < at.last; row += step) {
@@ -335,7 +338,7 @@ function drawLabels(g, at, style) {
     if (label === null) continue;
     // a little narrower than it should be, a word is still read more easily than cut off
     const text = shortened(visible(label), 1.3 * at.column, wide);
-    const x = at.left + (row - at.first + 0.5) * at.column;
+    const x = midOf(at, row);
     const room = Math.min(wide(text), at.column - 3);
     g.fillStyle = style.background; // a frame around the step does not cross the word
     g.fillRect(x - room / 2 - 1, at.lanes[0].top - 16, room + 2, 12);
