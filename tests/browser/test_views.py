@@ -143,7 +143,17 @@ def test_a_past_step_is_inspected_and_a_span_brushed_by_keys_alone(notebook, exp
     page = notebook.page
     canvas = explorer.locator(".rl-view canvas").first
     canvas.focus()
-    chosen = "explorer.selection['units'], explorer.selection['step'], explorer.selection['span']"
+
+    def chosen(expected):
+        """Wait until the kernel has heard of it: of changes in a row it is sent the last."""
+        told = "explorer.selection['units'], explorer.selection['step'], explorer.selection['span']"
+        for _ in range(20):
+            found = notebook.execute(told)
+            if found == expected:
+                return
+            page.wait_for_timeout(50)
+        raise AssertionError(found)
+
     for key in [
         "ArrowLeft",
         "ArrowDown",
@@ -155,12 +165,12 @@ def test_a_past_step_is_inspected_and_a_span_brushed_by_keys_alone(notebook, exp
     ]:
         page.keyboard.press(key)
     explorer.get_by_role("heading", name="At step 10").wait_for()
-    assert notebook.execute(chosen) == "([['0.h', 1]], 10, None)"
+    chosen("([['0.h', 1]], 10, None)")
     assert notebook.execute("session.t") == "12", "to look is not to go back"
     for key in ["Shift+ArrowLeft"] * 3 + ["Shift+ArrowRight"]:
         page.keyboard.press(key)
     explorer.get_by_role("button", name="Span: steps 8–10 ✕").wait_for()
-    assert notebook.execute(chosen) == "([['0.h', 1]], 10, [8, 10])"
+    chosen("([['0.h', 1]], 10, [8, 10])")
 
     explorer.get_by_text("Find where these units are active").click()
     assert explorer.get_by_label("within steps 8–10", exact=True).is_checked()
@@ -172,12 +182,12 @@ def test_a_past_step_is_inspected_and_a_span_brushed_by_keys_alone(notebook, exp
     page.keyboard.press("Escape")
     page.keyboard.press("Enter")  # the cursor is at step 8
     explorer.get_by_role("heading", name="At step 8").wait_for()
-    assert notebook.execute(chosen) == "([['0.h', 1]], 8, None)"
+    chosen("([['0.h', 1]], 8, None)")
     page.keyboard.press("g")
     page.locator('.rnnlab[data-t="8"]').first.wait_for()
     page.keyboard.press("Escape")
     explorer.get_by_text("Click a unit in the picture").wait_for()
-    assert notebook.execute(chosen) == "([], None, None)"
+    chosen("([], None, None)")
 
 
 def test_the_inspector_names_gates_and_says_what_an_edit_leaves_as_it_was(notebook, explorer):
