@@ -36,8 +36,7 @@ class Explorer(anywidget.AnyWidget):
         session: the live Session.
         playing: whether it is stepping by itself.
         speed: steps per second while playing.
-        compared: the names of the branches put beside the current one; of the first, lines and
-            path are drawn too.
+        compared: the names of the branches put beside the current one.
         selection: what is selected in all views, readable and writable: `{"units": [["0.h", 17]],
             "step": 3, "span": [2, 6]}`; step None is the session's place, span None is no span, and
             what is left out is None or nothing. A unit that is not there is an RnnlabError.

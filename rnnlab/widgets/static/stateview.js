@@ -297,33 +297,38 @@ function drawSelection(g, at, style, selection) {
 
 function drawTime(g, store, at, style, { span, step: looked }) {
   const bottom = at.height - AXIS - 6;
+  const { t } = store.place;
+  const c = t - at.first;
+  if (c >= 0 && t < at.last) {
+    g.strokeStyle = style.accent;
+    g.lineWidth = 2;
+    g.strokeRect(at.left + c * at.column, at.lanes[0].top - 3, Math.max(3, at.column), bottom - at.lanes[0].top + 3);
+  }
+  const room = 8 + 7 * String(at.last).length;
   const step = [1, 2, 5].flatMap((m) => [1, 10, 100, 1e3, 1e4, 1e5, 1e6].map((d) => m * d))
-    .sort((a, b) => a - b).find((s) => s * at.column >= 20 + 7 * String(at.last).length) ?? 5e6;
-  g.textAlign = "left";
+    .sort((a, b) => a - b).find((s) => s * at.column >= room + 12) ?? 5e6;
   g.textBaseline = "top";
+  g.textAlign = "left";
   g.fillStyle = style.faint;
   g.fillText("step", 4, bottom + 5);
-  const x = (row) => midOf(at, row);
-  const flags = [...(span ?? []), looked ?? store.place.t, store.place.t];
   g.textAlign = "center";
-  for (let row = Math.ceil(at.first / step) * step; row < at.last; row += step) {
-    if (flags.every((other) => Math.abs(x(other) - x(row)) > 12 + 4 * String(at.last).length)) g.fillText(row, x(row), bottom + 5);
-  }
-  const flag = (row, ground, color) => {
-    if (row < at.first || row >= at.last) return;
-    const room = g.measureText(row).width + 8;
-    g.fillStyle = ground;
-    g.fillRect(x(row) - room / 2, bottom + 2, room, 15);
+  const named = []; // what comes first has its room
+  const name = (row, color, ground) => {
+    const x = midOf(at, row);
+    if (row < at.first || row >= at.last || named.some((other) => Math.abs(other - x) < room)) return;
+    named.push(x);
+    if (ground) {
+      const wide = g.measureText(row).width + 8;
+      g.fillStyle = ground;
+      g.fillRect(x - wide / 2, bottom + 2, wide, 15);
+    }
     g.fillStyle = color;
-    g.fillText(row, x(row), bottom + 5);
+    g.fillText(row, x, bottom + 5);
   };
-  flags.forEach((row, k) => flag(row, style.background, k < flags.length - 2 ? style.accent : style.text));
-  const c = store.place.t - at.first;
-  if (c < 0 || c >= at.last - at.first) return;
-  g.strokeStyle = style.accent;
-  g.lineWidth = 2;
-  g.strokeRect(at.left + c * at.column, at.lanes[0].top - 3, Math.max(3, at.column), bottom - at.lanes[0].top + 3);
-  flag(store.place.t, style.accent, style.onAccent);
+  name(t, style.onAccent, style.accent);
+  name(looked ?? t, style.text);
+  for (const end of span ?? []) name(end, style.accent);
+  for (let row = Math.ceil(at.first / step) * step; row < at.last; row += step) name(row, style.faint);
 }
 
 /** The tokens above the columns of their steps, where there is room for more than a letter. */

@@ -38,7 +38,10 @@ export function project(store, row, lane, plane) {
 /** Which state the plane is of, and a button to fit it anew; shared by Trajectory and Dynamics. */
 export function planeChoice(model, link, label) {
   const fit = (span = null) => link.send("plane", { name: choice.value, span });
-  const span = () => (model.get("recorded") ? null : model.get("selection").span ?? null);
+  const span = () => { // the one selected, if a plane can be fitted to it
+    const [first, last] = model.get("selection").span ?? [0, 0];
+    return model.get("recorded") || last - Math.max(first, 1) < 2 ? null : [first, last];
+  };
   const choice = el("select", { ariaLabel: label }, { change: () => fit() });
   const button = el("button", { type: "button", title: "Fit the plane to the current branch, or to the span of it that is selected" },
     { click: () => fit(span()) });
