@@ -170,7 +170,7 @@ def fit(explorer: Explorer, message: Message) -> None:
 
 
 def compare(explorer: Explorer, message: Message) -> None:
-    """Show other branches beside the current one."""
+    """Show other branches beside the current one; the first is the ghost of lines and path."""
     names = [str(name) for name in message["branches"]]
     for name in names:
         if name not in explorer.compared:

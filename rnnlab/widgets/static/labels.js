@@ -26,7 +26,7 @@ export class Labels {
   }
 }
 
-const BLANKS = { "\n": "⏎", "\t": "⇥" };
+const BLANK_SIGNS = { "\n": "⏎", "\t": "⇥" };
 // what is drawn as nothing, or turns the order of the letters around it; joiners make letters
 const UNSEEN = /[\p{Cc}\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]/gu;
 const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
@@ -38,7 +38,7 @@ const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10ff
 export function visible(text) {
   const seen = (/\S/.test(text) ? text : text.replace(/ /g, "␣")).replace(UNSEEN, (c) => {
     const code = c.codePointAt(0);
-    return BLANKS[c] ?? (code < 32 ? String.fromCharCode(0x2400 + code)
+    return BLANK_SIGNS[c] ?? (code < 32 ? String.fromCharCode(0x2400 + code)
       : `⟨${code.toString(16).toUpperCase().padStart(4, "0")}⟩`);
   });
   return RIGHT_TO_LEFT.test(seen) ? `\u2068${seen}\u2069` : seen;
