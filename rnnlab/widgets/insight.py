@@ -54,13 +54,18 @@ def gates(session: Session, step: int, row: int = 0) -> dict[str, dict[str, dict
             name = f"{path}.{gate}" if path else gate
             if name in derived:
                 values = flat_rows(derived[name], row)[0]
-                entry = {"values": values.astype(float).tolist(), **meaning(recur.cell, gate)}
+                entry = {"values": _told(values), **meaning(recur.cell, gate)}
                 found.setdefault(path, {})[gate] = entry
     for layer in layers(derived):
         if layer.fits and layer.path in found:
             share = flat_rows(layer.kind.keep(layer.gates), row)[0]
-            found[layer.path]["kept"] = {"values": share.tolist(), "state": layer.kind.carried}
+            found[layer.path]["kept"] = {"values": _told(share), "state": layer.kind.carried}
     return found
+
+
+def _told(values: np.ndarray) -> list[float | None]:
+    """Numbers as JSON has them: None for what is not finite."""
+    return [float(value) if np.isfinite(value) else None for value in values]
 
 
 def spans(
@@ -259,5 +264,5 @@ class Gates:
             "length": key[1],
             "start": start + 1,
             "sigmoid": meaning(self._cells[name], name.rpartition(".")[2])["sigmoid"],
-            "values": values[:, unit].astype(float).tolist(),
+            "values": _told(values[:, unit]),
         }

@@ -415,6 +415,17 @@ def test_the_inspector_is_told_the_gates_of_the_step(page):
     assert [m for m in page.sent if m["kind"] == "inspected"][-1]["gates"] == {}
 
 
+def test_gates_that_are_not_finite_are_told_as_nothing(open_page):
+    session = rl.Session(rl.Chain(rl.LSTM(3, 2), rl.Dense(2, 2)), allow_nonfinite=True)
+    page = open_page(lambda: rl.explore(session, XS))
+    session.step([0.5, float("nan"), 0.1])
+    page.press("inspect", step=1)
+    (gates,) = [m for m in page.sent if m["kind"] == "inspected"][-1]["gates"].values()
+    assert [gate["values"] for gate in gates.values()] == [[None, None]] * 5
+    page.press("signal", name="0.f", unit=1)
+    assert [m for m in page.sent if m["kind"] == "signal"][-1]["values"] == [None]
+
+
 def test_the_inspector_is_told_which_step_was_set_by_hand(page):
     press_all(page, *["step"] * 4)
     page.press("poke", step=3, name="0.h", unit=1, value=0.5)

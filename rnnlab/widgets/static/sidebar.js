@@ -193,7 +193,7 @@ export function gateRows(told, unit) {
   const { kept, ...found } = told.gates[layer] ?? {};
   if (unit.lane.role !== "state") return [];
   const rows = Object.entries(found).map(([name, { values, sigmoid, tanh, means }]) => {
-    const value = values[unit.unit];
+    const value = values[unit.unit] ?? NaN;
     const word = tanh ? saturation(value) : !sigmoid ? "" : value < 0.1 ? "closed" : value > 0.9 ? "open" : "";
     return { name, means, value, sigmoid, word };
   });
@@ -217,6 +217,6 @@ function listGates(box, rows) {
     if (sigmoid) fill.style.width = `${100 * Math.max(0, Math.min(1, value))}%`;
     else place(fill, value, 1);
     const bar = el("div", { className: "rl-value" }, {}, ...(sigmoid ? [] : [el("div", { className: "rl-zero" })]), fill);
-    return [el("span", { title: means ?? "" }, {}, name), bar, el("span", {}, {}, shown(value)), el("span", { className: "rl-word" }, {}, word)];
+    return [el("span", { title: means ?? "" }, {}, name), bar, el("span", {}, {}, shown(value, "NaN, ∞")), el("span", { className: "rl-word" }, {}, word)];
   }));
 }

@@ -172,11 +172,13 @@ test("gates say what they mean and imply", () => {
     n: { values: [0, 0.93], tanh: true },
     a: { values: [0, 3] },
     o: { values: [0, 0.95], sigmoid: true },
+    z: { values: [0, null], sigmoid: true },
     kept: { values: [0, Math.exp(-1 / 4)], state: "c" },
   } } };
   const rows = gateRows(told, unit);
   assert.deepEqual(rows.map((r) => [r.name, r.word]), [["i", "closed"], ["g", "saturated low"],
-    ["n", "saturated high"], ["a", ""], ["o", "open"], ["", "keeps 78 % of c a step: τ 4.0 steps"]]);
+    ["n", "saturated high"], ["a", ""], ["o", "open"],
+    ["z", ""], ["", "keeps 78 % of c a step: τ 4.0 steps"]]);
   assert.equal(rows[0].means, "input gate");
   const own = { unit: 1, lane: { name: "0.c", role: "state" } };
   assert.equal(gateRows(told, own).at(-1).word, "keeps 78 % a step: τ 4.0 steps");
