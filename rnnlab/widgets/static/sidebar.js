@@ -141,7 +141,7 @@ export function inspectorView(model, link, choose) {
       if (held) rows.find(({ unit }) => unit.label === held.unit.label)?.[kind].focus();
     }
     const want = units.length && step > 0 ? `${key} ${store.place.length}` : "";
-    if (want && want !== asked && !Number.isNaN(store.value(step, units[0].column))) {
+    if (want && want !== asked && store.holds(step)) {
       asked = want;
       link.send("inspect", { step });
     }

@@ -106,7 +106,11 @@ function paint(canvas, store, others, lane, plane, style, step) {
   const width = canvas.clientWidth;
   const pathOf = (of) => Array.from({ length: of.count }, (_, i) => project(of, of.first + i, lane, plane));
   const path = pathOf(store);
-  const old = others.map(([, other]) => pathOf(other));
+  const old = others.map(([, other]) => { // what it shares with the current one is drawn once
+    const points = pathOf(other);
+    const same = (i) => points[i]?.every((v, k) => v === path[i + other.first - store.first]?.[k]);
+    return points.map((p, i) => (same(i) && same(i + 1) ? [] : p));
+  });
   const all = [path, ...old].flat();
   const reach = [...plane.reach];
   for (const p of all) {
@@ -121,13 +125,13 @@ function paint(canvas, store, others, lane, plane, style, step) {
   };
   g.textAlign = "center";
   g.textBaseline = "middle";
+  drawPath(g, path, x, y, style.text, []);
   others.forEach(([, , sign], b) => {
     const [color, dash] = mark(b + 1);
     g.fillStyle = readable(color, style.background, 4.5);
     drawPath(g, old[b], x, y, g.fillStyle, dash);
-    dots(old[b], SIGNED, (p) => g.fillText(sign, x(p), y(p)));
+    dots(old[b].filter((p) => p.length), SIGNED, (p) => g.fillText(sign, x(p), y(p)));
   });
-  drawPath(g, path, x, y, style.text, []);
   g.fillStyle = g.strokeStyle = style.text;
   if (path.length <= DOTTED) dots(path, DOTTED, (p, i) => {
     g.beginPath();
