@@ -99,7 +99,7 @@ def page(explorer: Explorer, branches: Sequence[str] | None = None) -> str:
     }
     head = json.dumps(_short(header), ensure_ascii=False, separators=(",", ":")).encode()
     blob = struct.pack("<I", len(head)) + head + b"".join(data for _, data in parts)
-    data = base64.b64encode(gzip.compress(blob, 6, mtime=0)).decode()
+    data = base64.b64encode(gzip.compress(blob, 9, mtime=0)).decode()
     counted = f"{steps} step" + ("" if steps == 1 else "s")
     fields = {
         "title": html.escape(f"rnnlab: {counted} of {current}"),
