@@ -9,13 +9,11 @@ import numpy as np
 from torch import Tensor, nn
 
 from rnnlab.errors import RnnlabError
-from rnnlab.recur import recurs
 from rnnlab.session import Session, Vocabulary
 from rnnlab.widgets.explorer import Explorer
 from rnnlab.widgets.feeds import (
     CurveFeed,
     Features,
-    Feed,
     Inputs,
     QueueFeed,
     SignalFeed,
@@ -24,6 +22,18 @@ from rnnlab.widgets.feeds import (
     recordings,
 )
 from rnnlab.widgets.feeds.tokens import OFFERED
+from rnnlab.widgets.fitting import (
+    check_rows,
+    check_vocabulary,
+    checked_names,
+    checked_range,
+    end_of,
+    input_size,
+    likely_input_size,
+    likely_output_size,
+    output_size,
+    recorded_shape,
+)
 from rnnlab.widgets.lanes import Labelling, softmax
 
 
@@ -52,86 +62,113 @@ def explore(
         output_names: a name for each output.
         vocabulary: the tokens that the model reads; left out, that of a Session made with
             `vocabulary.encode`, or of a model of the zoo; else, where the first layer is an
-            embedding and there are no xs, the numbers of its rows.
+            embedding, the numbers of its rows.
         decode: "softmax" to show outputs as probabilities, or a function from rows of outputs
             `(n, O)` to the rows to show; left out with a vocabulary whose size the output has,
             "softmax".
 
     Raises:
-        RnnlabError: a model without state, xs that are not rows of numbers (or texts of the
-            vocabulary), or a model whose number of inputs cannot be told where neither xs nor
-            input_names are given.
+        RnnlabError: a model without state; xs that are not rows of as many numbers as the model
+            takes (or texts of the vocabulary); names that are not one for each input or output; a
+            range without extent; a vocabulary that the first layer cannot read; a model of which
+            neither its layers nor xs, a recording or input_names tell how many inputs it takes.
 
     Example:
         >>> import rnnlab as rl
         >>> rl.explore(rl.Chain(rl.LSTM(3, 8), rl.Dense(8, 2)))
         Explorer(Session(Chain(Recur(LSTMCell(3, 8)), Dense(8, 2)), step 0 of 0, branch 'main'))
     """
+    input_range = checked_range(input_range)
+    if decode is not None and decode != "softmax" and not callable(decode):
+        raise RnnlabError(f"explore: decode must be 'softmax' or a function, not {decode!r}.")
     given = isinstance(model, Session)
-    session_model = model.model if given else model
-    card = getattr(session_model, "card", None)
-    if vocabulary is None and given:
-        vocabulary = _vocabulary_of(model.encode)
-    if vocabulary is None and card is None and xs is None:
-        vocabulary = _numbers_read(session_model)
-    if card is not None:
-        input_names = input_names or card.inputs
-        input_range = input_range or card.input_range
-        vocabulary = vocabulary or card.vocabulary
-        decode = decode or card.decode
-    session = model if given else Session(model, vocabulary.encode if vocabulary else None)
-    outputs = len(output_names or ()) or _output_size(session)
-    numbers = not any(isinstance(value, Tensor) for value in session.states().values())
+    card = getattr(model.model if given else model, "card", None)
+    if vocabulary is None:
+        vocabulary = _vocabulary_of(model, card)
+    session = model if given else Session(model, getattr(vocabulary, "encode", None))
+    if vocabulary is not None:
+        check_vocabulary(session, vocabulary)
+
+    size = output_size(session)
+    output_names = checked_names(output_names, "output_names", "output", size)
+    outputs = size or len(output_names or ()) or likely_output_size(session) or 0
     if vocabulary is not None and outputs == len(vocabulary):
         output_names = output_names or vocabulary.tokens
         decode = decode or "softmax"
     elif card is not None:
         output_names = output_names or card.outputs
-    if isinstance(decode, str) and decode != "softmax":
-        raise RnnlabError(f"explore: decode must be 'softmax' or a function, not {decode!r}.")
-    if vocabulary is not None:
+        decode = decode or card.decode
+
+    if vocabulary is None:
+        inputs, known = _of_vectors(session, xs, card, input_names, input_range)
+    elif input_names is None and input_range is None:
         texts = _texts(xs) if xs is not None else [e.label for e in card.examples] if card else []
         encode = vocabulary.encode if session.encode is None else None
-        feeds: list[Feed] = [TokenFeed(vocabulary, texts, encode)]
-        units = len(vocabulary) if vocabulary.one_hot else 1
-        input_names = vocabulary.tokens if vocabulary.one_hot else None
-        input_range = (0.0, 1.0) if vocabulary.one_hot else None
+        inputs = Inputs([TokenFeed(vocabulary, texts, encode)])
+        known = {"numbers": not vocabulary.one_hot, "input_units": 1}
+        if vocabulary.one_hot:
+            tokens = vocabulary.tokens
+            known |= {"inputs": tokens, "input_range": (0.0, 1.0), "input_units": len(tokens)}
     else:
-        found = _recording(xs, card)
-        if found is not None:
-            input_names = input_names or getattr(found.examples[0], "names", None)
-        units = len(input_names or ()) if found is None else found.rows.shape[1]
-        units = units or _input_size(session, numbers)
-        named = tuple(input_names or ())
-        names = named if len(named) == units else _numbered(units)
-        features = Features(names, *map(float, input_range or (-1.0, 1.0)))
-        by_hand = [VectorFeed(features), SignalFeed(features), CurveFeed(features)]
-        feeds = by_hand if found is None else [found, *by_hand]
+        raise RnnlabError(
+            "explore: the inputs of a model that reads tokens are these tokens; leave input_names "
+            "and input_range out."
+        )
     labelling = Labelling(
-        inputs=None if input_names is None else tuple(input_names),
         outputs=None if output_names is None else tuple(output_names),
-        input_range=input_range,
         decode=softmax if decode == "softmax" else decode,  # type: ignore[arg-type]
         probabilities=decode == "softmax",
-        input_units=units,
         output_units=outputs,
-        numbers=vocabulary is not None and not vocabulary.one_hot,
+        **known,
     )
-    explorer = Explorer(session, Inputs(feeds, numbers=numbers), labelling)
+    explorer = Explorer(session, inputs, labelling)
     if vocabulary is not None:
         explorer.words = list(vocabulary.tokens[:OFFERED])
     return explorer
 
 
-def _vocabulary_of(encode: Any) -> Vocabulary | None:
-    """The vocabulary whose method a session's `encode` is."""
+def _of_vectors(
+    session: Session, xs: Any, card: Any, names: Any, limits: tuple[float, float] | None
+) -> tuple[Inputs, dict[str, Any]]:
+    """The inputs of a model that reads vectors or numbers, and what the labelling knows of them."""
+    size, queue, owner = input_size(session), [], "input_names"
+    if xs is not None:
+        rows = recordings(xs)
+        check_rows(session, [recording.xs.shape for recording in rows])
+        size, queue = rows[0].xs.shape[1], [QueueFeed(rows)]
+        if names is None:
+            names, owner = rows[0].names, "the columns of xs"
+    elif card is not None:
+        queue = [QueueFeed(card.examples, "Examples")]
+    if card is not None:
+        names = card.inputs if names is None else names
+        limits = card.input_range if limits is None else limits
+    named = checked_names(names, owner, "input", size)
+    # a cell whose states are numbers is taken to read a number
+    recorded = recorded_shape(session, "x")
+    numbers = not any(isinstance(value, Tensor) for value in session.states().values())
+    numbers = numbers if recorded is None else recorded == ()
+    size = size or len(named or ()) or likely_input_size(session) or int(numbers)
+    if not size:
+        raise RnnlabError(
+            "explore: cannot tell how many inputs the model takes. Give the data to feed (xs=…) "
+            "or the names of the inputs (input_names=[…])."
+        )
+    features = Features(named or tuple(f"x[{i}]" for i in range(size)), *(limits or (-1.0, 1.0)))
+    by_hand = [VectorFeed(features), SignalFeed(features), CurveFeed(features)]
+    known = {"inputs": named, "input_range": limits, "input_units": size}
+    return Inputs([*queue, *by_hand], numbers=numbers), known
+
+
+def _vocabulary_of(model: Any, card: Any) -> Vocabulary | None:
+    """The vocabulary whose method a session's `encode` is, a card's, or an embedding's numbers."""
+    encode = model.encode if isinstance(model, Session) else None
     owner = getattr(encode, "__self__", None)
-    return owner if isinstance(owner, Vocabulary) else None
-
-
-def _numbers_read(model: Any) -> Vocabulary | None:
-    """For a model that begins with an embedding, the numbers of its tokens in place of words."""
-    first = next(iter(model), None) if isinstance(model, nn.Sequential) else None
+    if isinstance(owner, Vocabulary):
+        return owner
+    if card is not None or encode is not None:
+        return getattr(card, "vocabulary", None)
+    first = end_of(model.model if isinstance(model, Session) else model, 0)
     if not isinstance(first, nn.Embedding):
         return None
     numbers = [str(number) for number in range(first.num_embeddings)]
@@ -145,40 +182,3 @@ def _texts(xs: Any) -> list[str]:
             "explore: a model that reads tokens is fed texts: xs must be a text or a list of texts."
         )
     return list(texts)
-
-
-def _recording(xs: Any, card: Any) -> QueueFeed | None:
-    if xs is not None:
-        return QueueFeed(recordings(xs))
-    return None if card is None else QueueFeed(card.examples, "Examples")
-
-
-def _input_size(session: Session, numbers: bool) -> int:
-    """How many inputs the model takes; one whose states are numbers is taken to read a number."""
-    model = session.model
-    first = next(iter(model), model) if isinstance(model, nn.Sequential) else model
-    inside = [found.cell for _, found in recurs(first)]
-    for part in (first, *inside):
-        size = getattr(part, "input_size", getattr(part, "in_features", None))
-        if isinstance(size, int):
-            return size
-    if numbers:
-        return 1
-    raise RnnlabError(
-        "explore: cannot tell how many inputs the model takes. Give the data to feed (xs=…) "
-        "or the names of the inputs (input_names=[…])."
-    )
-
-
-def _output_size(session: Session) -> int:
-    """How many outputs the model has, if its last layer tells; else 0."""
-    model = session.model
-    last = list(model)[-1] if isinstance(model, nn.Sequential) and len(model) else model
-    size = getattr(last, "output_size", getattr(last, "out_features", None))
-    if size is None:
-        size = getattr(getattr(last, "cell", None), "hidden_size", 0)
-    return size if isinstance(size, int) else 0
-
-
-def _numbered(count: int) -> tuple[str, ...]:
-    return tuple(f"x[{i}]" for i in range(count))
