@@ -170,12 +170,18 @@ def fit(explorer: Explorer, message: Message) -> None:
 
 
 def compare(explorer: Explorer, message: Message) -> None:
-    """Show other branches beside the current one; the first is the ghost of lines and path."""
-    names = [str(name) for name in message["branches"]]
+    """Show other branches beside the current one; the page may name one that was just removed."""
+    names = [name for name in message["branches"] if name in explorer.session.branches]
     for name in names:
         if name not in explorer.compared:
             explorer._wire.other(name)
     explorer.compared = names
+
+
+def other(explorer: Explorer, message: Message) -> None:
+    """The rows of a branch compared with, unless it was just removed."""
+    if message["branch"] in explorer.session.branches:
+        explorer._wire.other(message["branch"])
 
 
 def branch(explorer: Explorer, message: Message) -> None:
@@ -238,7 +244,7 @@ ACTIONS: dict[str, Action] = {
     "signal": signal,
     "order": sort,
     "compare": compare,
-    "other": lambda explorer, message: explorer._wire.other(str(message["branch"])),
+    "other": other,
     "find": search,
     "plane": fit,
     "memory": lambda explorer, message: explorer._studies.remember(message),

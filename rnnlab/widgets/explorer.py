@@ -11,6 +11,7 @@ import anywidget
 import numpy as np
 import traitlets
 
+from rnnlab.errors import RnnlabError
 from rnnlab.session import Moved, Session
 from rnnlab.widgets import export, picture
 from rnnlab.widgets.actions import QUIET, act
@@ -19,7 +20,14 @@ from rnnlab.widgets.insight import Gates
 from rnnlab.widgets.lanes import Labelling, batch, lanes
 from rnnlab.widgets.module import module, style
 from rnnlab.widgets.player import Player
-from rnnlab.widgets.selecting import checked
+from rnnlab.widgets.selecting import (
+    EMPTY,
+    checked,
+    checked_branches,
+    checked_row,
+    checked_speed,
+    still_there,
+)
 from rnnlab.widgets.still import Still
 from rnnlab.widgets.studies import Studies
 from rnnlab.widgets.wire import Wire
@@ -50,15 +58,16 @@ class Explorer(anywidget.AnyWidget):
     feed = traitlets.Dict().tag(sync=True)
     words = traitlets.List().tag(sync=True)
     gates = traitlets.List().tag(sync=True)
-    row = traitlets.Int(0).tag(sync=True)
+    # a TraitType takes anything: `_checked` says what, in words of ours
+    row = traitlets.TraitType[Any, Any](0).tag(sync=True)
     rows = traitlets.Int(1).tag(sync=True)
     playing = traitlets.Bool(False).tag(sync=True)
-    speed = traitlets.Float(2.0).tag(sync=True)
+    speed = traitlets.TraitType[Any, Any](2.0).tag(sync=True)
     running = traitlets.Bool(False).tag(sync=True)
     progress = traitlets.Float(0.0).tag(sync=True)
     branches = traitlets.List().tag(sync=True)
-    compared = traitlets.List().tag(sync=True)
-    selection = traitlets.Dict({"units": [], "step": None, "span": None}).tag(sync=True)
+    compared = traitlets.TraitType[Any, Any]([]).tag(sync=True)
+    selection = traitlets.TraitType[Any, Any](EMPTY).tag(sync=True)
     orders = traitlets.Dict().tag(sync=True)
     ordered_by = traitlets.Unicode("index").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
@@ -109,7 +118,7 @@ class Explorer(anywidget.AnyWidget):
         self._still.show()
 
     def to_html(
-        self, path: str | os.PathLike[str], *, branches: Sequence[str] | None = None
+        self, path: str | os.PathLike[str], *, branches: str | Sequence[str] | None = None
     ) -> Path:
         """Write the recording as one page that works from a file: no server, no network.
 
@@ -121,8 +130,8 @@ class Explorer(anywidget.AnyWidget):
 
         Args:
             path: where to write; a file that is there is replaced.
-            branches: the branches to take along; left out, the current one and those compared
-                with.
+            branches: the branches to take along with the current one, one name or several; left
+                out, those compared with.
 
         Raises:
             RnnlabError: there is no such branch, or the file cannot be written.
@@ -161,8 +170,8 @@ class Explorer(anywidget.AnyWidget):
             The bytes of the file.
 
         Raises:
-            RnnlabError: an unknown theme, a width below 280, a span outside the recording, or a
-                path that cannot be written.
+            RnnlabError: an unknown theme, a width below 280, a span outside the recording, what
+                is no width, scale or span at all, or a path that cannot be written.
 
         Example:
             >>> import rnnlab as rl
@@ -181,6 +190,7 @@ class Explorer(anywidget.AnyWidget):
         names = list(self.session.branches)
         if names != self.branches:
             self.branches = names
+            self.compared = [name for name in self.compared if name in names]
         if moved.stop > moved.start:
             self._gates.forget()
         if self._inputs.stand(self._place):
@@ -195,9 +205,25 @@ class Explorer(anywidget.AnyWidget):
             self.lanes = described
         return found
 
-    @traitlets.validate("selection")
-    def _selected(self, proposal: Any) -> dict[str, Any]:
-        return checked(proposal["value"], self.lanes)
+    @traitlets.validate("speed", "row", "compared", "selection")
+    def _settable(self, proposal: Any) -> Any:
+        return self._checked(proposal["trait"].name, proposal["value"])
+
+    def _checked(self, name: str, value: Any) -> Any:
+        """What somebody sets, as it is kept; an RnnlabError if it cannot be."""
+        match name:
+            case "speed":
+                return checked_speed(value)
+            case "row":
+                return checked_row(value, batch(self.session))
+            case "compared":
+                return checked_branches(value, self.session.branches, "Explorer: compared")
+        return checked(value, *self._selectable())
+
+    def _selectable(self) -> tuple[dict[str, int], int]:
+        """The units of each lane, and the last step: as they are now, also if no page saw them."""
+        sizes = {lane.name: lane.units for lane in lanes(self.session, self._labelling)}
+        return sizes, self.session.length()
 
     def _show_row(self) -> None:
         self._wire.moved()
@@ -217,6 +243,21 @@ class Explorer(anywidget.AnyWidget):
         return self.session.origin, self.session.t
 
     # from the page to the session
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """What the page has set; what cannot be it is told, and what it then has instead."""
+        wanted = dict(sync_data)
+        for name in {"speed", "row", "compared", "selection"} & set(wanted):
+            try:
+                if name == "selection":
+                    wanted[name] = still_there(wanted[name], *self._selectable())
+                self._checked(name, wanted[name])
+            except RnnlabError as error:
+                del wanted[name]
+                self._complain(error)
+        super().set_state(wanted)
+        if changed := {name for name in sync_data if sync_data[name] != wanted.get(name)}:
+            self.send_state(changed)
 
     def _received(self, _: Any, message: dict[str, Any], __: list[Any]) -> None:
         self._said = ""

@@ -20,6 +20,7 @@ from rnnlab.session import Session
 from rnnlab.widgets.insight import ORDERS, order, plane
 from rnnlab.widgets.lanes import Lane, values
 from rnnlab.widgets.module import STATIC, module
+from rnnlab.widgets.selecting import checked_branches
 
 if TYPE_CHECKING:
     from rnnlab.widgets.explorer import Explorer
@@ -35,7 +36,7 @@ LEVELS = 254
 
 
 def to_html(
-    explorer: Explorer, path: str | os.PathLike[str], branches: Sequence[str] | None = None
+    explorer: Explorer, path: str | os.PathLike[str], branches: str | Sequence[str] | None = None
 ) -> Path:
     """Write the recording as one page that works from a file: no server, no network.
 
@@ -47,7 +48,7 @@ def to_html(
     Args:
         explorer: the explorer.
         path: where to write; a file that is there is replaced.
-        branches: the branches to take along; left out, the current one and those compared with.
+        branches: the branches to take along with the current one; left out, those compared with.
 
     Returns:
         The path.
@@ -60,24 +61,30 @@ def to_html(
 
 def write(path: str | os.PathLike[str], content: bytes, caller: str) -> Path:
     """Write a file, or say in a sentence why that failed."""
-    target = Path(path)
+    try:
+        name = os.fsdecode(path)
+    except TypeError:
+        name = ""
+    if not name:
+        raise RnnlabError(f"{caller}: path must be the name of a file to write, not {path!r}.")
+    target = Path(name)
     try:
         target.write_bytes(content)
-    except OSError as error:
-        reason = error.strerror or error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        reason = getattr(error, "strerror", None) or error
         raise RnnlabError(f"{caller}: cannot write {target}: {reason}. Choose another path.") from (
             error
         )
     return target
 
 
-def page(explorer: Explorer, branches: Sequence[str] | None = None) -> str:
+def page(explorer: Explorer, branches: str | Sequence[str] | None = None) -> str:
     """The text of the page that `to_html` writes."""
     session = explorer.session
     current = session.branch_name
-    if branches is None:
-        branches = [name for name in explorer.compared if name in session.branches]
-    names = list(dict.fromkeys([current, *branches]))
+    chosen = explorer.compared if branches is None else branches
+    named = checked_branches(chosen, session.branches, "to_html: branches")
+    names = list(dict.fromkeys([current, *named]))
     lanes = explorer._lanes()
     width = sum(lane.units for lane in lanes)
     numbers = width * sum(session.length(name) + 1 for name in names)

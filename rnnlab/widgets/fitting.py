@@ -130,7 +130,7 @@ def checked_range(given: Any) -> tuple[float, float] | None:
     """
     if given is None:
         return None
-    ends = tuple(given) if isinstance(given, Iterable) else ()
+    ends: list[Any] = list(given) if isinstance(given, Iterable) else []
     fits = len(ends) == 2 and all(isinstance(end, Real) and math.isfinite(end) for end in ends)
     if not fits or not ends[0] < ends[1]:
         raise RnnlabError(

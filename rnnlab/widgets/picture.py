@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -104,19 +105,23 @@ def to_png(
         RnnlabError: an unknown theme, a width below 280, a span outside the recording.
     """
     length = explorer.session.length()
-    first, last = (0, length) if span is None else span
-    if theme not in STYLES:
+    if not isinstance(theme, str) or theme not in STYLES:
         raise RnnlabError(f"to_png: theme must be 'light' or 'dark', not {theme!r}.")
-    if not (NARROWEST <= width <= WIDEST and 0 < scale <= 8):
+    sizes = isinstance(width, Real) and isinstance(scale, Real)
+    if not (sizes and NARROWEST <= width <= WIDEST and 0 < scale <= 8):
         raise RnnlabError(
-            f"to_png: width must lie between {NARROWEST} and {WIDEST} and scale between 0 and 8; "
+            f"to_png: width must lie between {NARROWEST} and {WIDEST}, scale above 0 and up to 8; "
             f"got width={width!r}, scale={scale!r}."
         )
-    if not 0 <= first <= last <= length:
+    given: Any = (0, length) if span is None else span
+    ends: list[Any] = list(given) if isinstance(given, Iterable) else []
+    whole = len(ends) == 2 and all(isinstance(end, Integral) for end in ends)
+    if not whole or not 0 <= ends[0] <= ends[1] <= length:
         raise RnnlabError(
-            f"to_png: there are rows 0 to {length} (row 0 is the initial state), no span {span!r}."
+            f"to_png: span must be the first and the last of the rows 0 to {length} (row 0 is the "
+            f"initial state), as (0, {length}); got {span!r}."
         )
-    return draw(explorer, width, (first, last), theme, scale).png()
+    return draw(explorer, width, (int(ends[0]), int(ends[1])), theme, scale).png()
 
 
 def draw(
@@ -248,7 +253,7 @@ def _names(page: _Page, lane: Lane, top: int, height: int, order: Sequence[int])
 def _selected(
     page: _Page, lane: Lane, top: int, height: int, order: list[int], explorer: Explorer
 ) -> None:
-    for number, (name, unit) in enumerate(explorer.selection.get("units") or ()):
+    for number, (name, unit) in enumerate(explorer.selection["units"]):
         if name == lane.name and unit in order:
             y = top + (order.index(unit) + 0.5) * height / lane.units
             page.triangle(GUTTER - 1, y, MARKS[number % len(MARKS)])

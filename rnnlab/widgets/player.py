@@ -77,7 +77,7 @@ class Player:
         explorer = self._explorer
         try:
             while self._more() and self._step():
-                await asyncio.sleep(1 / max(0.1, explorer.speed))
+                await asyncio.sleep(1 / explorer.speed)
         finally:
             if self._task is asyncio.current_task():
                 explorer.playing = False

@@ -26,6 +26,20 @@ class Page:
         message = {"content": {"data": {"method": "custom", "content": content}}, "buffers": []}
         self.explorer.comm.handle_msg(message)
 
+    def set(self, **state: Any) -> None:
+        """Set traits as a view does."""
+        data = {"method": "update", "state": state, "buffer_paths": []}
+        self.explorer.comm.handle_msg({"content": {"data": data}, "buffers": []})
+
+    @property
+    def states(self) -> list[dict[str, Any]]:
+        """The traits that the page was told, message by message."""
+        return [
+            m["data"]["state"]
+            for m in self._log
+            if m["data"].get("method") == "update" and m["comm"] == self.explorer.comm.comm_id
+        ]
+
     @property
     def sent(self) -> list[dict[str, Any]]:
         """The custom messages so far: content, with the rows of numbers where there are any."""

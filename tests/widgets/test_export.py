@@ -193,11 +193,21 @@ class TestHtml:
         assert list(page.tables) == [fork, "kept"]
         assert_holds(page, session, fork)
         assert_holds(page, session, "kept")
-        explorer.compared = ["kept", "gone"]
+        explorer.compared = ["kept"]
         assert list(Page(explorer.to_html(tmp_path / "three.html")).tables) == [fork, "kept"]
-        with pytest.raises(rl.RnnlabError, match="nowhere"):
-            explorer.to_html(tmp_path / "four.html", branches=["nowhere"])
-        assert not (tmp_path / "four.html").exists()
+        page = Page(explorer.to_html(tmp_path / "four.html", branches="main"))
+        assert list(page.tables) == [fork, "main"], "a text is one name"
+        for wrong, text in (
+            (["nowhere"], "to_html: branches: there is no branch 'nowhere'; there are 'main', "),
+            (3, "to_html: branches must be a list of names of branches, not 3."),
+        ):
+            with pytest.raises(rl.RnnlabError) as raised:
+                explorer.to_html(tmp_path / "five.html", branches=wrong)
+            assert str(raised.value).startswith(text)
+        for path in (3, None, ""):
+            with pytest.raises(rl.RnnlabError, match="path must be the name of a file to write"):
+                explorer.to_html(path)
+        assert not (tmp_path / "five.html").exists()
 
     def test_orders_and_planes_travel_along(self, explorer, tmp_path):
         from rnnlab.widgets.insight import order, plane
@@ -364,13 +374,25 @@ class TestPng:
             ({"theme": "blue"}, "to_png: theme must be 'light' or 'dark', not 'blue'."),
             (
                 {"width": 100},
-                "to_png: width must lie between 280 and 8000 and scale between 0 and 8; "
+                "to_png: width must lie between 280 and 8000, scale above 0 and up to 8; "
                 "got width=100, scale=1.0.",
             ),
             (
-                {"span": (3, 99)},
-                "to_png: there are rows 0 to 12 (row 0 is the initial state), no span (3, 99).",
+                {"width": "x", "scale": None},
+                "to_png: width must lie between 280 and 8000, scale above 0 and up to 8; "
+                "got width='x', scale=None.",
             ),
+            ({"theme": ["dark"]}, "to_png: theme must be 'light' or 'dark', not ['dark']."),
+            *(
+                (
+                    {"span": span},
+                    "to_png: span must be the first and the last of the rows 0 to 12 (row 0 is "
+                    f"the initial state), as (0, 12); got {span!r}.",
+                )
+                for span in [(3, 99), 3, (1, 2.5), (5, 2), "ab", ()]
+            ),
+            ({"path": 3}, "to_png: path must be the name of a file to write, not 3."),
+            ({"path": ""}, "to_png: path must be the name of a file to write, not ''."),
         ],
     )
     def test_what_cannot_be_drawn_says_why(self, explorer, options, text):
