@@ -282,6 +282,18 @@ class Session(Feeding):
 
     # the log
 
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is a command that `undo` would take back."""
+        with self._lock:
+            return len(self._entries) > self._sealed
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether `undo` took something back that `redo` would do again."""
+        with self._lock:
+            return bool(self._undone)
+
     def undo(self) -> None:
         """Take back the last command: the place and the branches are as they were before it."""
         with self._lock:

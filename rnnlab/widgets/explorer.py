@@ -236,6 +236,8 @@ class Explorer(anywidget.AnyWidget):
             "t": self.session.t,
             "length": self.session.length(),
             "position": self._inputs.position,
+            "undo": self.session.can_undo,
+            "redo": self.session.can_redo,
         }
 
     @property

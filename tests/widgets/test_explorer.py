@@ -1,4 +1,5 @@
 import asyncio
+import json
 import re
 import time
 
@@ -109,7 +110,8 @@ def test_a_fork_sends_what_differs_and_a_new_run_starts_over(page):
     page.press("back")
     page.press("step")
     fork = page.rows[-1]
-    assert fork["place"] == {"branch": "main@3", "t": 4, "length": 4, "position": 4}
+    place = {"branch": "main@3", "t": 4, "length": 4, "position": 4, "undo": True, "redo": False}
+    assert fork["place"] == place
     assert fork["start"] == 3
     page.press("reset")
     assert page.rows[-1]["whole"] is True
@@ -485,6 +487,54 @@ def test_undo_and_redo(page):
     assert page.explorer.session.t == 1
     page.press("redo")
     assert page.explorer.session.t == 2
+
+
+def test_the_page_knows_whether_there_is_anything_to_undo_or_redo(page):
+    def told():
+        place = page.rows[-1]["place"]
+        return place["undo"], place["redo"]
+
+    page.press("snapshot")
+    assert told() == (False, False)
+    for action, known in (
+        ("step", (True, False)),
+        ("undo", (False, True)),
+        ("redo", (True, False)),
+        ("branch", (True, False)),
+        ("undo", (True, True)),
+        ("step", (True, False)),
+    ):
+        page.explorer._wire._sent_at = 0  # a frame has passed
+        press_all(page, action)
+        assert told() == known, action
+
+
+def test_what_was_done_before_a_session_was_saved_is_not_undone(open_page, tmp_path):
+    session = rl.Session(model())
+    session.step(XS[0])
+    session.save(tmp_path / "a.npz")
+    page = open_page(lambda: rl.explore(rl.Session.load(tmp_path / "a.npz", model())))
+    page.press("snapshot")
+    assert page.rows[-1]["place"]["undo"] is False
+    press_all(page, "step")
+    assert page.rows[-1]["place"]["undo"] is True
+
+
+def test_all_that_a_step_sends_is_small_whatever_the_history(open_page):
+    hidden = 256
+    page = open_page(lambda: rl.explore(rl.RNN(3, hidden), input_names="abc"))
+    page.explorer.session.run(torch.zeros(20_000, 3), progress=False)
+    page.press("snapshot")
+    for _ in range(3):
+        page.explorer._wire._sent_at = 0  # a frame has passed
+        before = len(page._log)
+        page.press("step")
+        sent = page._log[before:]
+        size = sum(len(json.dumps(m["data"])) for m in sent)
+        size += sum(len(buffer) for m in sent for buffer in m["buffers"] or ())
+        units = 3 + hidden + hidden
+        # an envelope of Jupyter's protocol around each message takes about 500 bytes
+        assert 4 * units < size + 500 * len(sent) < 2000 + 8 * units
 
 
 def test_a_row_taken_back_within_a_frame_is_not_kept(page, monkeypatch):

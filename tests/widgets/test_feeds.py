@@ -268,6 +268,8 @@ def test_a_preview_shows_what_will_be_fed_and_can_look_further():
         ({"shape": "sine", "period": 0}, ""),
         ({"period": -1}, "The period of the impulse must be 0 or more steps."),
         ({"amplitude": ""}, "The amplitude must be a number, not ''."),
+        ({"onset": "2.5"}, "The onset must be a whole number, not '2.5'."),
+        ({"seed": 0.5}, "The seed must be a whole number, not 0.5."),
         ({"onset": 0}, "The onset is step 1 or a later one, the seed 0 or more."),
         ({"features": []}, r"Choose at least one of the inputs 0 to 1, not \[\]."),
         ({"features": [2]}, r"Choose at least one of the inputs 0 to 1, not \[2\]."),

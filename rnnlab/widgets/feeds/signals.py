@@ -10,7 +10,7 @@ import numpy as np
 
 from rnnlab.errors import RnnlabError
 from rnnlab.widgets.feeds.base import Feed, Message
-from rnnlab.widgets.feeds.vector import Features, number
+from rnnlab.widgets.feeds.vector import Features, number, whole
 
 SHAPES = ("impulse", "step", "sine", "noise")
 PREVIEW = 60
@@ -94,8 +94,8 @@ class SignalFeed(Feed):
             shape=shape,
             period=period,
             amplitude=number(message.get("amplitude", old.amplitude), "The amplitude"),
-            onset=int(number(message.get("onset", old.onset), "The onset")),
-            seed=int(number(message.get("seed", old.seed), "The seed")),
+            onset=whole(message.get("onset", old.onset), "The onset"),
+            seed=whole(message.get("seed", old.seed), "The seed"),
         )
         chosen = self.features.chosen(message.get("features", self.chosen))
         self.signal, self.chosen = signal, chosen

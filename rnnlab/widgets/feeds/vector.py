@@ -58,6 +58,18 @@ def number(value: Any, what: str) -> float:
     return found
 
 
+def whole(value: Any, what: str) -> int:
+    """A whole number that the page sent.
+
+    Raises:
+        RnnlabError: it is none.
+    """
+    found = number(value, what)
+    if not found.is_integer():
+        raise RnnlabError(f"{what} must be a whole number, not {value!r}.")
+    return int(found)
+
+
 SLIDERS = 16
 """Features that have a slider each; more than these are set in a grid."""
 
