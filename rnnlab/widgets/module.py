@@ -37,6 +37,7 @@ PARTS = (
     "dynamics.js",
     "tabs.js",
     "inputs.js",
+    "help.js",
     "transport.js",
     "explorer.js",
 )

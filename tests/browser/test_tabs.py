@@ -86,10 +86,16 @@ def test_every_control_of_the_transport_has_its_name_and_its_key(explorer):
     keys |= {"Branch": "K", "Undo": "U", "Redo": "Y", "Save": "W", "Export": "E"}
     for name, key in keys.items():
         button = explorer.get_by_role("button", name=name, exact=True)
-        assert button.get_attribute("title") == f"{name} (key {key})"
+        title = button.get_attribute("title")
+        assert title.startswith(f"{name} (key {key})")
+        assert title.endswith(")") is button.is_enabled(), "a reason stands there when it rests"
         assert button.evaluate("(b) => b.ariaKeyShortcuts") == key
-    for label in ("Number of steps to run", "Steps per second", "Current branch", "Order of units"):
-        assert explorer.get_by_label(label, exact=True).is_visible()
+    fields = {"Number of steps to run": "M", "Steps per second": "V", "Current branch": "C"}
+    for name, key in (fields | {"Name of the new branch": "T"}).items():
+        field = explorer.get_by_label(name, exact=True)
+        assert field.get_attribute("title") == f"{name} (key {key})"
+        assert field.evaluate("(b) => b.ariaKeyShortcuts") == key
+    assert explorer.get_by_label("Order of units", exact=True).is_visible()
 
 
 def test_the_tab_key_goes_through_all_and_arrows_along_the_tabs(notebook, explorer):

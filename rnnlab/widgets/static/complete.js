@@ -1,4 +1,5 @@
 import { el } from "./dom.js";
+import { visible } from "./labels.js";
 
 // A text field that completes the last word from a list: the combobox of the ARIA practices.
 
@@ -33,7 +34,7 @@ export function completing(name, words, enter) {
     list.replaceChildren(...found.map((word, k) => el("li", { id: `${id}-${k}`, role: "option",
       ariaSelected: String(k === at) }, {
       pointerdown: (event) => { event.preventDefault(); take(k); },
-    }, word)));
+    }, visible(word))));
     if (at < 0) field.removeAttribute("aria-activedescendant");
     else field.setAttribute("aria-activedescendant", `${id}-${at}`);
   };

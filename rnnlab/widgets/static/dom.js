@@ -1,11 +1,11 @@
-const FOCUSED = new Set(["button", "canvas", "input", "select", "textarea"]);
+const FOCUSED = new Set(["button", "canvas", "dialog", "input", "select", "summary", "textarea"]);
 
 /** An element with properties, listeners and children; text is always inserted as text. */
 export function el(tag, properties = {}, listeners = {}, ...children) {
   const node = document.createElement(tag);
   // what has the focus must itself keep JupyterLab's shortcuts off: on a parent it is too late, for
   // they are looked up from the focused element upwards
-  if (FOCUSED.has(tag)) node.dataset.lmSuppressShortcuts = "true";
+  if (FOCUSED.has(tag) || "tabIndex" in properties) node.dataset.lmSuppressShortcuts = "true";
   for (const [name, value] of Object.entries(properties)) {
     if (name in node) node[name] = value;
     else node.setAttribute(name, value);
@@ -33,6 +33,38 @@ export function takeOnEnter(node) {
 
 /** A number as a field shows it: what float32 tells, no more. */
 export const plain = (value) => String(Number(Number(value).toPrecision(7)));
+
+/** What a number field takes, in words, if what it holds is something else; else "". */
+export function wanted({ value, validity, step, min, max }) {
+  if (value !== "" && validity.valid) return "";
+  const range = max !== "" ? ` from ${min} to ${max}` : min !== "" ? `, ${min} or more` : "";
+  return `${step === "any" ? "A" : "A whole"} number${range}, please.`;
+}
+
+const notes = new WeakMap();
+
+/** Mark a field as wrong, with a sentence beside it (or beside `near`), or with "" as right; whether it is. */
+export function fits(field, wrong = wanted(field), near = field) {
+  let note = notes.get(field);
+  if (wrong && !note) {
+    notes.set(field, note = el("span", { className: "rl-wrong", role: "alert" }));
+    near.after(note);
+  }
+  if (note && note.textContent !== wrong) note.textContent = wrong;
+  field.ariaInvalid = wrong ? "true" : null;
+  return !wrong;
+}
+
+/** Put a text into a field; what was wrong there is gone. */
+export function putIn(field, text) {
+  field.value = field.dataset.was = text;
+  fits(field, "");
+}
+
+/** Bring a field up to date, unless somebody types there or has left there what it does not take. */
+export function showIn(field, text, typing = document.activeElement === field) {
+  if (!typing && !(field.ariaInvalid === "true" && field.dataset.was === text)) putIn(field, text);
+}
 
 /** A list in which one or more features are chosen, and what was chosen last. */
 export function featureChoice(names, choose) {

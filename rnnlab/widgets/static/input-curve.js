@@ -1,4 +1,4 @@
-import { el, featureChoice, plain } from "./dom.js";
+import { el, featureChoice, fits, plain, showIn } from "./dom.js";
 import { curvePlace, drawCurve } from "./input-signal.js";
 
 // A curve drawn with the mouse, or typed as a list of numbers.
@@ -15,7 +15,7 @@ export function stroked(points, from, to) {
   return after;
 }
 
-/** The numbers of a typed list; what is none stays text, for the kernel to name it. */
+/** The numbers of a typed list; what is none stays text. */
 export const listed = (text) => text.split(/[\s,;]+/).filter(Boolean).map((piece) => {
   const number = Number(piece.replace("−", "-"));
   return Number.isFinite(number) ? number : piece;
@@ -35,20 +35,25 @@ export function curveInput(element, model, say) {
   canvas.setAttribute("role", "img");
   const steps = el("input", { type: "number", min: 1, max: 10000, ariaLabel: "Steps of the curve" }, {
     change: () => {
-      const wanted = Math.round(steps.valueAsNumber);
-      if (wanted >= 1) say({ points: resized(points, Math.min(wanted, 10000), model.get("feed").rest) });
+      if (fits(steps)) say({ points: resized(points, steps.valueAsNumber, model.get("feed").rest) });
     },
   });
   const typed = el("input", { type: "text", size: 28, ariaLabel: "Values of the curve",
     title: "Numbers, one a step; Enter takes them" }, {
-    change: () => say({ points: listed(typed.value) }),
+    change: () => {
+      const numbers = listed(typed.value);
+      const odd = numbers.find((piece) => typeof piece === "string");
+      const wrong = odd ? `“${odd}” is no number.` : numbers.length ? "" : "A number for each step, please.";
+      if (fits(typed, wrong)) say({ points: numbers });
+    },
   });
   const flat = el("button", { type: "button" }, {
     click: () => say({ points: resized([], points.length, model.get("feed").rest) }),
   }, "Flatten");
   const features = featureChoice(names, (chosen) => say({ features: chosen }));
+  const told = el("span", { role: "status", className: "rl-faint" });
   element.append(el("label", {}, {}, "Steps", steps), el("label", {}, {}, "Values", typed), flat,
-    features.label, canvas);
+    features.label, told, canvas);
 
   const draw = () => drawCurve(canvas, points, 0, place.position ?? 0, model.get("feed"));
   const under = (event) => {
@@ -73,13 +78,15 @@ export function curveInput(element, model, say) {
     say({ points });
   });
   return {
-    update(now) {
+    update(now, empty) {
       place = now;
+      const next = empty || `next: step ${place.position + 1} of ${model.get("feed").count}`;
+      if (told.textContent !== next) told.textContent = next;
       if (pen) return;
       const feed = model.get("feed");
       points = feed.points;
-      if (document.activeElement !== steps) steps.value = points.length;
-      if (document.activeElement !== typed) typed.value = points.map(plain).join(" ");
+      showIn(steps, plain(points.length));
+      showIn(typed, points.map(plain).join(" "));
       features.show(feed.features);
       canvas.ariaLabel = `The curve: ${points.length} steps from ${plain(Math.min(...points))} `
         + `to ${plain(Math.max(...points))}`;

@@ -22,16 +22,14 @@ export function queueInput(element, model, say) {
     : [];
   element.append(picture, ...several, told);
   return {
-    update(place) {
+    update(place, empty) {
       const feed = model.get("feed");
       const at = place.position ?? 0;
       choice.value = String(feed.chosen);
       fresh.checked = feed.fresh;
       previous.disabled = feed.chosen === 0;
       next.disabled = feed.chosen >= feed.examples.length - 1;
-      const more = at < feed.count
-        ? `next: ${feed.unit} ${at + 1} of ${feed.count}`
-        : `all ${feed.count} ${feed.unit}s are fed`;
+      const more = empty || `next: ${feed.unit} ${at + 1} of ${feed.count}`;
       const answer = feed.target ? `the answer: ${feed.target} · ${more}` : more;
       if (told.textContent !== answer) told.textContent = answer;
       showPicture(picture, feed, at);

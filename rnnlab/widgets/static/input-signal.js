@@ -1,13 +1,14 @@
-import { el, featureChoice, plain } from "./dom.js";
+import { el, featureChoice, fits, plain, showIn } from "./dom.js";
 import { context, format } from "./stateview.js";
 
 // A generator: its shape and its numbers, and a preview of what it gives.
 
+// of each number its title, least value, step, and the shapes that have it
 const NUMBERS = {
-  amplitude: ["Amplitude", ["impulse", "step", "sine", "noise"]],
-  period: ["Period", ["impulse", "sine"]],
-  onset: ["Onset", ["impulse", "step", "sine", "noise"]],
-  seed: ["Seed", ["noise"]],
+  amplitude: ["Amplitude", "", "any", ["impulse", "step", "sine", "noise"]],
+  period: ["Period", 0, "any", ["impulse", "sine"]],
+  onset: ["Onset", 1, 1, ["impulse", "step", "sine", "noise"]],
+  seed: ["Seed", 0, 1, ["noise"]],
 };
 const PREVIEW_HIGH = 84;
 
@@ -15,10 +16,9 @@ export function signalInput(element, model, say) {
   const { names, shapes } = model.get("feed");
   const shape = el("select", { ariaLabel: "Signal" }, { change: () => say({ shape: shape.value }) },
     ...shapes.map((name) => el("option", { value: name }, {}, name)));
-  const fields = Object.entries(NUMBERS).map(([key, [title, used]]) => {
-    const whole = key === "onset" || key === "seed";
-    const number = el("input", { type: "number", step: whole ? 1 : "any", ariaLabel: title }, {
-      change: () => say({ [key]: number.value }),
+  const fields = Object.entries(NUMBERS).map(([key, [title, min, step, used]]) => {
+    const number = el("input", { type: "number", min, step, ariaLabel: title }, {
+      change: () => { if (fits(number)) say({ [key]: number.value }); },
     });
     if (key === "period") number.title = "In steps; an impulse of period 0 comes once";
     if (key === "onset") number.title = "The step at which it begins";
@@ -36,7 +36,7 @@ export function signalInput(element, model, say) {
       shape.value = feed.signal.shape;
       for (const { key, used, number, label } of fields) {
         label.hidden = !used.includes(feed.signal.shape);
-        if (document.activeElement !== number) number.value = plain(feed.signal[key]);
+        showIn(number, plain(feed.signal[key]));
       }
       features.show(feed.features);
       const { from, values } = feed.preview;

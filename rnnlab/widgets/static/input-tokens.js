@@ -1,6 +1,6 @@
 import { completing } from "./complete.js";
 import { el } from "./dom.js";
-import { visible } from "./labels.js";
+import { inWords, visible } from "./labels.js";
 
 // Text typed from the vocabulary, as a queue of tokens: those fed, the next one, those to come.
 
@@ -13,14 +13,16 @@ export function stretch(count, position) {
   return [first, Math.min(count, first + BEFORE + AFTER)];
 }
 
-export function tokensInput(element, model, say, waits) {
+export function tokensInput(element, model, say) {
   const { texts } = model.get("feed");
   const add = () => {
-    if (!field.value.trim()) return;
-    sent = { text: field.value, id: say({ add: field.value }) };
+    const text = field.value;
+    if (!text) return;
     field.value = "";
+    say({ add: text }, () => {
+      if (model.get("error") && !field.value) field.value = text; // refused: mend it
+    });
   };
-  let sent = null;
   const { field, element: combo } = completing("Text to feed", () => model.get("words"), add);
   field.placeholder = "type words, Enter adds them";
   const choice = el("select", { ariaLabel: "New run with" }, {
@@ -46,36 +48,32 @@ export function tokensInput(element, model, say, waits) {
     chips.replaceChildren(...before, ...tokens.slice(first, stop).map((token, k) => {
       const at = first + k;
       const text = el("span", {}, {}, visible(token));
-      if (at < position) return el("li", { className: "rl-chip rl-fed", title: "fed" }, {}, text);
+      if (at < position) return el("li", { className: "rl-chip rl-fed", title: `${inWords(token)}: fed` }, {}, text);
       const chip = el("li", { className: "rl-chip" }, {}, text, el("button",
-        { type: "button", ariaLabel: `Remove ${visible(token)}, token ${at + 1}`, title: "Remove" },
+        { type: "button", ariaLabel: `Remove ${inWords(token)}, token ${at + 1}`, title: "Remove" },
         { click: () => { say({ remove: at }); field.focus(); } }, "×"));
+      chip.title = inWords(token);
       if (at === position) {
         chip.classList.add("rl-next");
         chip.setAttribute("aria-current", "step");
-        chip.title = "next";
+        chip.title += ": next";
       }
       return chip;
     }), ...after);
   }
 
   return {
-    update(place) {
+    update(place, empty) {
       const { tokens, carried } = model.get("feed");
       const position = place.position ?? 0;
-      if (sent && !waits(sent.id)) {
-        if (model.get("error") && !field.value) field.value = sent.text; // refused: mend it
-        sent = null;
-      }
       clear.disabled = position >= tokens.length;
       const key = JSON.stringify([position, tokens]);
       if (key !== drawn) {
         drawn = key;
         build(tokens, position);
       }
-      const next = position < tokens.length
-        ? `next: ${visible(tokens[position])} (${position + 1} of ${tokens.length})`
-        : tokens.length ? `all ${tokens.length} tokens are fed` : "no tokens yet";
+      const next = empty
+        || `next: ${visible(tokens[position])} (${position + 1} of ${tokens.length})`;
       const hint = carried ? `${next} · the same text again: what you type takes its place` : next;
       if (told.textContent !== hint) told.textContent = hint;
     },

@@ -1,5 +1,5 @@
 import { colorIndex, colorTable, swatch } from "./colors.js";
-import { el, plain, themeOf } from "./dom.js";
+import { el, fits, plain, putIn, showIn, themeOf } from "./dom.js";
 
 // A vector set by hand: a slider and an exact number for each feature, or where they are many a
 // grid of cells, each set by dragging up or down, by typing, or by the arrow keys.
@@ -30,12 +30,12 @@ export function vectorInput(element, model, say) {
 function sliders(element, names, low, high, set) {
   const rows = names.map((name, i) => {
     const number = el("input", { type: "number", step: "any", ariaLabel: `${name}, exactly` }, {
-      change: () => set(i, number.valueAsNumber),
+      change: () => { if (fits(number)) set(i, number.valueAsNumber); },
     });
     const slider = el("input", { type: "range", min: low, max: high, step: (high - low) / 200,
       ariaLabel: name }, {
       input: () => {
-        number.value = plain(slider.value);
+        putIn(number, plain(slider.value));
         set(i, slider.valueAsNumber);
       },
     });
@@ -45,7 +45,7 @@ function sliders(element, names, low, high, set) {
     el("div", {}, {}, el("span", { title: row.name }, {}, row.name), row.slider, row.number))));
   return (values) => rows.forEach(({ slider, number }, i) => {
     if (document.activeElement !== slider) slider.value = values[i];
-    if (document.activeElement !== number) number.value = plain(values[i]);
+    showIn(number, plain(values[i]));
   });
 }
 
@@ -72,7 +72,7 @@ function cells(element, names, low, high, held, set) {
   const inputs = names.map((name, i) => el("input", { type: "number", step: "any", ariaLabel: name,
     title: name, tabIndex: i ? -1 : 0 }, {
     input: () => { held.typing = i; },
-    change: () => { held.typing = null; set(i, inputs[i].valueAsNumber); },
+    change: () => { held.typing = null; if (fits(inputs[i], undefined, grid)) set(i, inputs[i].valueAsNumber); },
     blur: () => { held.typing = null; },
     focus: () => {
       inputs.forEach((input) => { input.tabIndex = -1; });
@@ -104,7 +104,7 @@ function cells(element, names, low, high, held, set) {
     lostpointercapture: () => { held.cell = null; },
   }));
   const put = (i, value) => {
-    inputs[i].value = plain(value);
+    putIn(inputs[i], plain(value));
     shown[i] = value;
     paint(i, colorTable(themeOf(grid), kind));
     tell(i);
@@ -126,7 +126,7 @@ function cells(element, names, low, high, held, set) {
     const table = colorTable(theme, kind);
     shown = [...values];
     inputs.forEach((input, i) => {
-      if (held.typing !== i) input.value = plain(values[i]);
+      showIn(input, plain(values[i]), held.typing === i);
       paint(i, table);
     });
   };

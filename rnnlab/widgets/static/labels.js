@@ -63,3 +63,9 @@ export function shortened(text, room, wide) {
   }
   return fits ? cut(fits) : "";
 }
+
+const BLANKS = { " ": "blank", "\n": "line end", "\t": "tab" };
+
+/** A token for a tooltip or a name: one of blanks only is said in words. */
+export const inWords = (token) =>
+  (/\S/.test(token) ? visible(token) : [...token].map((c) => BLANKS[c] ?? visible(c)).join(", "));

@@ -26,6 +26,7 @@ export class Link {
     this.ended = false;
     this.views = new Set();
     this.waiting = new Map();
+    this.answered = new Map();
     this.asked = -1000;
     this.next = 1;
   }
@@ -79,10 +80,12 @@ export class Link {
     this.views.forEach((view) => view(now));
   }
 
-  /** Send an action; its number, or null if there is nobody to send it to. */
-  send(action, detail = {}) {
+  /** Send an action; its number, or null if there is nobody to send it to. `then` hears the answer. */
+  send(action, detail = {}, then = null) {
     const id = this.next++;
+    if (then) this.answered.set(id, then);
     const miss = () => {
+      this.answered.delete(id);
       this.settle(id);
       this.say(kernelIsBusy(this.model) ? BUSY : LOST);
     };
@@ -114,6 +117,8 @@ export class Link {
     const back = this.lost !== null;
     this.lost = null;
     if (message.kind === "answer") {
+      this.answered.get(message.id)?.();
+      this.answered.delete(message.id);
       if (!this.settle(message.id) && !back) return; // nothing to see
     } else if (message.kind === "rows") {
       if (this.store.receive(message, ...pair(buffers))) this.labels.take(message);

@@ -1,13 +1,16 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { colorTable, swatch } from "../../../rnnlab/widgets/static/colors.js";
 import { offers } from "../../../rnnlab/widgets/static/complete.js";
+import { wanted } from "../../../rnnlab/widgets/static/dom.js";
+import { GESTURES } from "../../../rnnlab/widgets/static/help.js";
 import { listed, resized, stroked } from "../../../rnnlab/widgets/static/input-curve.js";
 import { curvePlace } from "../../../rnnlab/widgets/static/input-signal.js";
 import { stretch } from "../../../rnnlab/widgets/static/input-tokens.js";
 import { dragged, neighbour } from "../../../rnnlab/widgets/static/input-vector.js";
-import { exhausted } from "../../../rnnlab/widgets/static/inputs.js";
-import { Labels, shortened, visible } from "../../../rnnlab/widgets/static/labels.js";
+import { whyEmpty } from "../../../rnnlab/widgets/static/inputs.js";
+import { Labels, inWords, shortened, visible } from "../../../rnnlab/widgets/static/labels.js";
 import { shownSteps, signals } from "../../../rnnlab/widgets/static/tokens.js";
 
 test("a drag upwards raises a cell and stays in the range", () => {
@@ -68,11 +71,44 @@ test("of a long text the stretch around the next token is shown", () => {
   assert.deepEqual(stretch(1000, 1000), [890, 1000]);
 });
 
-test("what is left of a feed", () => {
-  assert.equal(exhausted({ count: 3 }, { position: 3 }), true);
-  assert.equal(exhausted({ count: 3 }, { position: 2 }), false);
-  assert.equal(exhausted({ count: null }, { position: 99 }), false);
-  assert.equal(exhausted({ count: 3 }, { position: null }), false);
+test("what is used up says so, and what to do", () => {
+  const queue = { kind: "queue", count: 3, unit: "row", examples: ["a"] };
+  assert.equal(whyEmpty(queue, { position: 3 }), "all 3 rows are fed: press Reset");
+  assert.equal(whyEmpty({ ...queue, examples: ["a", "b"] }, { position: 3 }),
+    "all 3 rows are fed: press Reset, or choose another example");
+  assert.equal(whyEmpty(queue, { position: 2 }), "");
+  assert.equal(whyEmpty(queue, { position: null }), "");
+  assert.equal(whyEmpty({ kind: "vector", count: null }, { position: 99 }), "");
+  assert.equal(whyEmpty({ kind: "tokens", count: 0 }, { position: 0 }), "no token yet: type one");
+  assert.match(whyEmpty({ kind: "tokens", count: 2 }, { position: 2 }), /type more, or press Reset/);
+  assert.match(whyEmpty({ kind: "curve", count: 2 }, { position: 2 }), /all 2 steps of the curve/);
+});
+
+test("a number field says what it takes", () => {
+  const field = { value: "1", validity: { valid: true }, step: "1", min: "1", max: "" };
+  assert.equal(wanted(field), "");
+  assert.equal(wanted({ ...field, validity: { valid: false } }), "A whole number, 1 or more, please.");
+  assert.equal(wanted({ ...field, value: "", max: "100" }), "A whole number from 1 to 100, please.");
+  assert.equal(wanted({ ...field, value: "", min: "", step: "any" }), "A number, please.");
+});
+
+test("every key and gesture that is bound is listed, and nothing else", () => {
+  const read = (name) => readFileSync(new URL(`../../../rnnlab/widgets/static/${name}`, import.meta.url), "utf8");
+  const bound = (...names) => {
+    const text = names.map(read).join("\n");
+    const found = [...text.matchAll(/\bkey(?:\.toLowerCase\(\))? === "([^"]+)"|\b(Arrow\w+|Page\w+|Home|End)\b/g)]
+      .map(([, literal, word]) => SIGNS[literal ?? word] ?? (literal ?? word));
+    const mouse = [...text.matchAll(/(?:addEventListener\("|^ *)(dblclick|wheel|pointermove|pointerup)\b/gm)]
+      .map(([, name]) => MOUSE[name]);
+    return [...new Set([...found, ...mouse])].sort();
+  };
+  const SIGNS = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", " ": "Space", "-": "−", g: "G" };
+  const MOUSE = { dblclick: "Double-click", wheel: "Wheel", pointermove: "Drag", pointerup: "Click" };
+  const said = (title) => [...new Set(GESTURES[title].flatMap(([keys]) => keys.split(/,? /)))].sort();
+  assert.deepEqual(said("On the state view"), bound("pointer.js"));
+  assert.deepEqual(said("On tabs and the text"), bound("tabs.js", "tokens.js"));
+  assert.deepEqual(said("In fields"),
+    bound("complete.js", "dom.js", "input-vector.js", "input-curve.js", "transport.js"));
 });
 
 test("labels belong to their steps, and rows sent anew bring theirs", () => {
@@ -96,6 +132,7 @@ test("labels belong to their steps, and rows sent anew bring theirs", () => {
 
 test("blanks can be seen, long words are cut to their room", () => {
   assert.deepEqual([" ", "\n", "a b"].map(visible), ["␣", "⏎", "a b"]);
+  assert.deepEqual([" ", "\n\t", "a b"].map(inWords), ["blank", "line end, tab", "a b"]);
   const wide = (text) => 10 * [...text].length;
   assert.equal(shortened("bank", 40, wide), "bank");
   assert.equal(shortened("investment", 60, wide), "inves…");
