@@ -99,6 +99,12 @@ def test_the_page_works_from_a_file_without_any_request(offline, tmp_path):
     bar.get_by_label("Steps per second").select_option("30")
     bar.get_by_role("button", name="Play").click()
     at_step(page, 12)
+    page.locator(".rl-view canvas").first.focus()
+    page.keyboard.press("?")
+    page.get_by_role("dialog", name="Keys and mouse").get_by_text("Double-click").wait_for()
+    page.keyboard.press("Escape")
+    page.keyboard.press("b")
+    at_step(page, 11)
 
 
 def test_a_long_recording_is_rounded_and_says_so(offline, tmp_path):

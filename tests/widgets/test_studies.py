@@ -156,7 +156,7 @@ def test_a_long_past_is_asked_only_about_its_newest_part(open_page, monkeypatch)
 def test_tokens_count_by_their_vectors(open_page):
     torch.manual_seed(0)
     model = rl.Chain(torch.nn.Embedding(5, 3), rl.GRU(3, 4), rl.Dense(4, 5))
-    page = open_page(lambda: rl.explore(rl.Session(model), input_names=["token"]))
+    page = open_page(lambda: rl.explore(rl.Session(model)))
     tokens = torch.tensor([1, 4, 2])
     for token in tokens:
         page.explorer.session.step(token)

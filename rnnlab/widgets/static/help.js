@@ -33,18 +33,18 @@ export const GESTURES = {
   ],
 };
 
-/** A list of all keys and gestures, and the button that opens it: `keys` are those of the transport. */
+/** How to open the list of all keys and gestures in an explorer; `keys` are those of its transport. */
 export function helpDialog(keys) {
   const close = el("button", { type: "button" }, { click: () => dialog.close() }, "Close");
   const dialog = el("dialog", { ariaLabel: "Keys and mouse", className: "rl-help" });
   const rows = (list) => list.flatMap(([key, what]) => [el("dt", {}, {}, key), el("dd", {}, {}, what)]);
-  const open = () => {
+  return (root) => {
     if (!dialog.firstChild) {
       const all = { "Anywhere but in fields": keys, ...GESTURES };
       dialog.append(close, ...Object.entries(all).flatMap(([title, list]) =>
         [el("h4", {}, {}, title), el("dl", {}, {}, ...rows(list))]));
+      root.append(dialog); // not where the button is: a page that hides that shows the list all the same
     }
     dialog.showModal();
   };
-  return { dialog, open };
 }

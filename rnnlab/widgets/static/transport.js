@@ -61,28 +61,29 @@ export function transportBar(model, link) {
   const Save = button("Save", "W", () => send("save"), {}, "Save the session as a file");
   const Export = button("Export", "E", () => send("export"), {}, "Export a page that works without a kernel");
   const help = helpDialog(listed);
-  const Help = button("?", "?", help.open, { ariaLabel: "Keys and mouse" }, "this list");
+  const Help = button("?", "?", () => help(element.closest(".rnnlab")), { ariaLabel: "Keys and mouse" }, "this list");
   Help.title = "Keys and mouse (key ?)";
   const status = el("span", { className: "rl-status" });
   const spoken = el("span", { className: "rl-spoken", role: "status" });
   const speak = politely((text) => { spoken.textContent = text; });
   const progress = el("progress", { className: "rl-run", max: 1, value: 0, hidden: true, ariaLabel: "Progress of the run" });
-  const element = el("div", { role: "toolbar", ariaLabel: "Transport" }, {},
+  // what rests, or is left, gives the focus to the bar itself: letters are still keys there
+  const element = el("div", { role: "toolbar", ariaLabel: "Transport", tabIndex: -1 }, {},
     el("div", { className: "rl-bar" }, {},
       Reset, Back, Forward, Step, Again, steps, Play, speed,
       el("span", { className: "rl-group rl-where" }, {}, status, Help), spoken, progress),
     el("div", { className: "rl-bar" }, {},
       el("label", {}, {}, "Branch", branches), el("span", { className: "rl-group" }, {}, Branch, name),
-      Undo, Redo, Save, Export), help.dialog);
+      Undo, Redo, Save, Export));
 
   const key = (event) => {
     if (event.target.closest("dialog") || event.ctrlKey || event.metaKey || event.altKey) return;
     const typing = event.target.matches("input:not([type=range]):not([type=checkbox]), select, textarea");
-    const to = typing ? event.key === "Escape" && Reset : keys[event.key.toLowerCase()];
+    const to = typing ? event.key === "Escape" && element : keys[event.key.toLowerCase()];
     if (!to) return;
     event.preventDefault();
     event.stopPropagation();
-    if (typing || to.tagName !== "BUTTON") {
+    if (to.tagName !== "BUTTON") {
       to.focus();
       to.select?.();
     } else if (!to.disabled) {
@@ -92,6 +93,7 @@ export function transportBar(model, link) {
 
   /** Let a button be pressed unless there is a reason why not, which its tooltip tells. */
   const able = (node, why) => {
+    if (why && node === document.activeElement) element.focus();
     node.disabled = Boolean(why);
     node.title = `${node.textContent} (key ${node.ariaKeyShortcuts})${why ? `: ${why}` : ""}`;
   };
