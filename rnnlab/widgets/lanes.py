@@ -145,14 +145,32 @@ def values(
         first = max(start, 1)
         if stop > first and lane.name in recorded:
             rows = flat_rows(session.read(lane.name, first - 1, stop - 1, branch), lane.row)
-            shown = rows if lane.decode is None else lane.decode(rows)
-            if shown.shape != (stop - first, lane.units):
-                raise RnnlabError(
-                    f"explore: decode turned outputs of shape {rows.shape} into {shown.shape}; "
-                    "it must give one row for each."
-                )
-            table[first - start :, columns] = shown
+            table[first - start :, columns] = decoded(lane.decode, rows)
     return table
+
+
+def decoded(decode: Decode | None, rows: np.ndarray) -> np.ndarray:
+    """What is shown for rows of outputs.
+
+    Raises:
+        RnnlabError: the user's function fails, or gives rows of another shape.
+    """
+    if decode is None:
+        return rows
+    try:
+        with np.errstate(all="ignore"):
+            shown = np.asarray(decode(rows), np.float32)
+    except Exception as error:  # it is the user's
+        raise RnnlabError(
+            f"explore: decode failed with {type(error).__name__}: {error}, given outputs of shape "
+            f"{rows.shape}."
+        ) from error
+    if shown.shape != rows.shape:
+        raise RnnlabError(
+            f"explore: decode turned outputs of shape {rows.shape} into {shown.shape}; it must "
+            "give rows of the same shape."
+        )
+    return shown
 
 
 def flat_rows(array: np.ndarray, row: int = 0) -> np.ndarray:

@@ -34,7 +34,7 @@ from rnnlab.widgets.fitting import (
     output_size,
     recorded_shape,
 )
-from rnnlab.widgets.lanes import Labelling, softmax
+from rnnlab.widgets.lanes import Labelling, decoded, softmax
 
 
 def explore(
@@ -114,9 +114,12 @@ def explore(
             "explore: the inputs of a model that reads tokens are these tokens; leave input_names "
             "and input_range out."
         )
+    shown = softmax if decode == "softmax" else decode
+    if size is not None:
+        decoded(shown, np.zeros((1, size), np.float32))  # type: ignore[arg-type]
     labelling = Labelling(
         outputs=None if output_names is None else tuple(output_names),
-        decode=softmax if decode == "softmax" else decode,  # type: ignore[arg-type]
+        decode=shown,  # type: ignore[arg-type]
         probabilities=decode == "softmax",
         output_units=outputs,
         **known,

@@ -317,6 +317,16 @@ def test_the_printed_form_is_deterministic(page):
             "explore: decode must be 'softmax' or a function, not 'argmax'.",
         ),
         (
+            lambda: rl.explore(model(), decode=lambda rows: rows[:, :1]),
+            "explore: decode turned outputs of shape (1, 2) into (1, 1); it must give rows of the "
+            "same shape.",
+        ),
+        (
+            lambda: rl.explore(model(), decode=lambda rows: rows.nothing),
+            "explore: decode failed with AttributeError: 'numpy.ndarray' object has no attribute "
+            "'nothing', given outputs of shape (1, 2).",
+        ),
+        (
             lambda: rl.explore(model(), np.ones((4, 5))),
             "explore: the rows of xs have 5 features, but LSTMCell(3, 8) takes 3; a sequence has "
             "shape (4, 5). Give rows (T, 3).",

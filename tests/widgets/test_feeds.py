@@ -439,7 +439,13 @@ def test_a_data_frame_is_read_row_by_row():
     assert dated.next()[1] == "mon"
 
 
-@pytest.mark.parametrize("xs", ["words", [["a"]], np.zeros((2, 2, 2, 2)), [], np.zeros((0, 3))])
+@pytest.mark.parametrize(
+    "xs",
+    [
+        *("words", [["a"]], np.zeros((2, 2, 2, 2)), [], np.zeros((0, 3)), 5),
+        *([[1.0, 2.0], [1.0]], [[1.0], 2.0], 1j * np.ones((3, 2)), [[1j, 2.0]]),
+    ],
+)
 def test_what_is_not_rows_of_numbers_is_refused(xs):
     with pytest.raises(RnnlabError, match=r"^explore: (cannot read xs|xs must be rows)"):
         recordings(xs)

@@ -126,14 +126,16 @@ def recordings(xs: Any) -> list[Recording]:
     if hasattr(xs, "to_numpy"):
         xs = xs.to_numpy()
     try:
-        arrays = list(xs) if isinstance(xs, (list, tuple)) else np.asarray(xs, dtype=float)
+        arrays = list(xs) if isinstance(xs, (list, tuple)) else np.asarray(xs)
         if isinstance(arrays, np.ndarray) and arrays.ndim in (1, 2):
             arrays = [arrays]
+        if any(np.iscomplexobj(array) for array in arrays):
+            raise TypeError("they are complex")
         sequences = [np.asarray(array, dtype=float) for array in arrays]
+        if isinstance(xs, (list, tuple)) and sequences and all(s.ndim <= 1 for s in sequences):
+            sequences = [np.stack(sequences)]
     except (TypeError, ValueError) as error:
         raise RnnlabError(f"explore: cannot read xs as rows of numbers ({error}).") from error
-    if isinstance(xs, (list, tuple)) and sequences and all(s.ndim <= 1 for s in sequences):
-        sequences = [np.stack(sequences)]
     sequences = [s[:, None] if s.ndim == 1 else s for s in sequences]
     shapes = [s.shape for s in sequences]
     if not sequences or any(len(shape) != 2 or not shape[0] for shape in shapes):
