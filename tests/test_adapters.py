@@ -374,3 +374,27 @@ class TestErrors:
         assert str(error.value) == (
             "TorchProjectedLSTMCell: weight_hr must be (P, H) = 2 × 4, got (4, 4)."
         )
+
+
+@pytest.mark.parametrize("kind", [nn.RNNCell, nn.GRUCell, nn.LSTMCell, nn.RNN, nn.GRU, nn.LSTM])
+def test_hooks_on_a_bare_layer_count(kind):
+    """A lesion by a hook is a lesion of the adapted model too."""
+    torch.manual_seed(0)
+    layer = kind(2, 3)
+    kept = torch.tensor([0.0, 1.0, 0.5])
+
+    def hook(module, given, result):
+        if isinstance(result, tuple):
+            return (result[0] * kept, result[1])
+        return result * kept
+
+    handle = layer.register_forward_hook(hook)
+    whole = isinstance(layer, nn.RNNBase)
+    x = torch.ones(1, 2) if whole else torch.ones(2)
+    want, got = layer(x), rl.adapt(layer)(x)
+    want = want[0] if isinstance(want, tuple) else want
+    torch.testing.assert_close(got[0] if isinstance(got, tuple) else got, want)
+    assert (want != 0).any()
+    handle.remove()
+    plain = rl.adapt(layer)
+    assert isinstance(plain, rl.Chain if whole else rl.Recur)

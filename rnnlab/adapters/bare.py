@@ -27,6 +27,19 @@ def plain(module: nn.Module) -> bool:
     return not hasattr(module, "parametrizations") and all(id(w) in own for w in weights)
 
 
+def hooked(module: Any) -> bool:
+    """Whether hooks stand around the calls of a module, which may change what it takes and gives.
+
+    Example:
+        >>> layer = nn.GRU(1, 1)
+        >>> handle = layer.register_forward_hook(print)
+        >>> hooked(layer), hooked(nn.GRU(1, 1)), hooked(abs)
+        (True, False, False)
+    """
+    slots = vars(module) if isinstance(module, nn.Module) else {}
+    return bool(slots.get("_forward_hooks") or slots.get("_forward_pre_hooks"))
+
+
 def from_layer(layer: Any, number: int) -> Cell:
     """Our cell on the Parameters of one layer of an nn.RNN, LSTM or GRU."""
     names = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if layer.bias else [])]

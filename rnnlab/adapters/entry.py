@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from rnnlab.adapters.bare import TORCH_CELLS, TORCH_LAYERS, chain, from_cell, plain
+from rnnlab.adapters.bare import TORCH_CELLS, TORCH_LAYERS, chain, from_cell, hooked, plain
 from rnnlab.adapters.foreign import ForeignCell, is_cell
 from rnnlab.adapters.inside import Adapted
 from rnnlab.adapters.parity import check_parity
@@ -39,7 +39,8 @@ def adapt(
     *A bare layer* becomes a model of single steps: x `(I,)` or `(B, I)`. Whole sequences go through
     `unroll`, which takes time first, `(T, I)` or `(T, B, I)`, whatever the source's `batch_first`
     was. Dropout between layers follows the training mode of the result, which starts in the
-    source's.
+    source's. One with hooks (a lesion, a logger) or with computed weights (weight norm) is called
+    as it is instead, like any other module: the hooks count.
 
     *A cell of another library* is called as `cell(x, state)` and may return `state` (whose first
     part is then the output) or `(y, state)`. It is recognised by its second argument: `state`,
@@ -102,9 +103,9 @@ def adapt(
     adapted: Any
     if init is not None:
         adapted = Recur(ForeignCell(model, init), init)
-    elif type(model) in TORCH_LAYERS and plain(model):
+    elif type(model) in TORCH_LAYERS and plain(model) and not hooked(model):
         adapted = chain(model)
-    elif type(model) in TORCH_CELLS and plain(model):
+    elif type(model) in TORCH_CELLS and plain(model) and not hooked(model):
         adapted = Recur(from_cell(model))
     elif is_cell(model):
         adapted = Recur(ForeignCell(model))

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from rnnlab.analysis.dynamics import F64, Inputs
+from rnnlab.adapters.bare import hooked
+from rnnlab.analysis.dynamics import F64, Dynamics, Inputs
 from rnnlab.analysis.watch import Call, holders, stepped
 from rnnlab.cells import GRUCell, GRUv3Cell, JANETCell, LSTMCell, RNNCell, identity
 from rnnlab.cells.lem import LEMCell
@@ -81,6 +82,26 @@ def invariant_box(model: Any, inputs: Inputs) -> tuple[Tensor, Tensor]:
                 lower.append(low.flatten())
                 upper.append(high.flatten())
         return torch.cat(lower).to(F64), torch.cat(upper).to(F64)
+
+
+def kept_box(d: Dynamics, inputs: Inputs) -> tuple[Tensor, Tensor]:
+    """The invariant box, or one without bounds where a step is seen to leave it.
+
+    Bounds go by the kind of a cell. Where something changes what it does (a hook, a patched
+    method), they do not hold, and a step from its corners or from within tells so.
+    """
+    lower, upper = (b.to(d.device) for b in invariant_box(d.model, inputs))
+    finite = torch.isfinite(lower) & torch.isfinite(upper)
+    low, high = torch.where(finite, lower, -1.0), torch.where(finite, upper, 1.0)
+    generator = torch.Generator().manual_seed(0)
+    share = torch.rand(64, d.n, generator=generator, dtype=F64)
+    share[:32] = share[:32].round()
+    new = d.field(inputs)(low + share.to(d.device) * (high - low))
+    slack = 1e-9 * (1 + torch.maximum(low.abs(), high.abs()))
+    left = finite & ((new < lower - slack) | (new > upper + slack))
+    if bool(left.any()):
+        return torch.full_like(lower, -_INF), torch.full_like(upper, _INF)
+    return lower, upper
 
 
 class _Watched(nn.Module):
@@ -156,6 +177,8 @@ def _cell(recur: Recur, x: Interval) -> list[tuple[Tensor, Tensor]]:
     """Bounds of each part of the state of one cell."""
     cell: Any = recur.cell
     parts = [torch.as_tensor(leaf, dtype=F64) for _, leaf in named_leaves(recur.init)]
+    if hooked(cell):
+        return [_box(part, -_INF, _INF) for part in parts]
     if type(cell) in RNNS:
         return [_box(parts[0], *_RANGES.get(cell.activation, (-_INF, _INF)))]
     if type(cell) in BLENDS or (type(cell) is LEMCell and cell.dt <= 1):

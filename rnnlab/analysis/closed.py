@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from rnnlab.adapters.bare import hooked
+from rnnlab.adapters.foreign import ForeignCell
 from rnnlab.cells import GRUCell, GRUv3Cell, JANETCell, LSTMCell
 from rnnlab.cells.antisymmetric import GatedAntisymmetricRNNCell
 from rnnlab.cells.lem import LEMCell
@@ -50,7 +52,21 @@ def formula_of(cell: Any) -> Formula | None:
         >>> bool(part.gap == 0), bool(part.scale < 1e-20), bool(part.cancelled > 0.1)
         (False, True, True)
     """
-    return _FORMULAS.get(type(cell))
+    return None if hooked(cell) else _FORMULAS.get(type(cell))
+
+
+def closes(cell: Any) -> bool:
+    """Whether the gates of a cell may close: known ones, and those of cells of other libraries.
+
+    Example:
+        >>> import rnnlab as rl
+        >>> closes(rl.GRUCell(1, 1)), closes(rl.RNNCell(1, 1))
+        (True, False)
+    """
+    if isinstance(cell, ForeignCell):
+        return not isinstance(cell.cell, nn.RNNCell)
+    layer = getattr(cell, "layer", None)
+    return type(cell) in _FORMULAS or isinstance(layer, (nn.GRU, nn.LSTM))
 
 
 def _part(share: Tensor, state: Tensor, target: Tensor) -> Part:

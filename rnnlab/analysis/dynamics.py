@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import jacrev, vjp, vmap
 
 from rnnlab.adapters.inside import Adapted
+from rnnlab.analysis.advice import told
 from rnnlab.analysis.arguments import numbers
 from rnnlab.analysis.progress import Progress, Ticks
 from rnnlab.analysis.recording import recorded
@@ -169,7 +170,11 @@ class Dynamics:
         """One step's input as tensors; zeros if it is left out."""
         if x is None:
             return (self._zero_input(),)
-        return tuple(self._tensor(part) for part in (x if isinstance(x, tuple) else (x,)))
+        given = tuple(self._tensor(part) for part in (x if isinstance(x, tuple) else (x,)))
+        for part in given:
+            if not bool(torch.isfinite(part).all()):
+                raise RnnlabError(f"{self.owner}: x must be finite, got {part.tolist()!r:.60}.")
+        return given
 
     def _zero_input(self) -> Tensor:
         if any(isinstance(m, Adapted) for m in self.model.modules()):
@@ -330,16 +335,13 @@ class Dynamics:
             except Exception as error:
                 if error is not self.raised:
                     raise
-                advice = (
-                    "A derivative can be followed through torch operations only; write the step "
-                    "without .numpy(), .item() and the like."
-                    if "numpy()" in str(error) or ".item()" in str(error)
-                    else "A model that cannot take some states can give NaN there; that is then "
-                    "said in the result."
+                said = told(
+                    error,
+                    "A model that cannot take some states can give NaN there; that is then said in "
+                    "the result.",
                 )
-                said = f"{type(error).__name__}: {error}".rstrip(".")
                 raise RnnlabError(
-                    f"{self.owner}: {self.shown()} failed on the way with {said}. {advice}"
+                    f"{self.owner}: {self.shown()} failed on the way with {said}"
                 ) from error
 
     def _first_step(self, s: Tensor, xs: Inputs) -> Tensor:
@@ -348,10 +350,10 @@ class Dynamics:
         except RnnlabError:
             raise
         except Exception as error:
+            shapes = ", ".join(str(tuple(x.shape)) for x in xs)
             raise RnnlabError(
-                f"{self.owner}: {self.shown()} failed on the input of shape "
-                f"{', '.join(str(tuple(x.shape)) for x in xs)} with "
-                f"{type(error).__name__}: {error}. x must have the shape of one step."
+                f"{self.owner}: {self.shown()} failed on the input of shape {shapes} with "
+                f"{told(error, 'x must have the shape of one step.')}"
             ) from error
 
 

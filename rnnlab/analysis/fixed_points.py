@@ -12,9 +12,10 @@ from rnnlab.analysis.arguments import check_whole
 from rnnlab.analysis.classify import completeness, kinds, spectra, summary
 from rnnlab.analysis.dynamics import Dynamics, fed, to_numpy
 from rnnlab.analysis.gap import Gaps
+from rnnlab.analysis.honest import kinks
 from rnnlab.analysis.hunt import hunt
 from rnnlab.analysis.progress import Progress
-from rnnlab.analysis.result import Result, Units, frame, unit_name
+from rnnlab.analysis.result import Result, Units, counted, frame, unit_name
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -211,9 +212,16 @@ def fixed_points(
         points, eigen = found.points[order], eigen.at(order)
         residual = gaps.residual(points).norm(dim=1)
         speed = gaps.gap(points).norm(dim=1)
+        bent = to_numpy(kinks(d.field(inputs), points))
     place = np.argsort(order)
     members = [rows for _, rows in found.members]
     dimension = to_numpy(found.dimension)[order]
+    if (bent := np.flatnonzero(bent & (dimension == 0))).size:
+        found.failed.append(
+            f"F has a kink at {counted(len(bent), 'point')} (number {bent[0]}"
+            f"{', …' * (len(bent) > 1)}): its slope is another on the other side, and eigenvalues, "
+            "index and stability there are those of one side."
+        )
     return FixedPoints(
         points=to_numpy(points),
         eigenvalues=eigen.values,

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnnlab.analysis.closed import TINY, formula_of
+from rnnlab.analysis.closed import TINY, closes, formula_of
 from rnnlab.analysis.dynamics import F64, Dynamics, Field, Inputs
 from rnnlab.analysis.watch import single_steps
-from rnnlab.functional import as_cell
+from rnnlab.errors import RnnlabError
+from rnnlab.functional import ModelCell, as_cell
 from rnnlab.nested import fill, named_leaves
 from rnnlab.recur import recurs
 
@@ -50,14 +51,27 @@ class Gaps:
     D is 1 − z for the units of a GRU (and of its kin), 1 − f for the c of an LSTM, else 1. For
     p = 1 the quotient is formed in closed form: h − n for a GRU, c − i∘g/(1 − f) and h − o∘tanh(c)
     for an LSTM. The zeros are those of s − F^p(s); a closed gate makes no others.
+
+    Where the model's step is not what the formulas say (a hook, a patched method), s − F(s) itself
+    is taken.
+
+    Attributes:
+        blind: the layers whose gates may close unseen: only s − F(s) is known of them.
     """
 
     def __init__(self, dynamics: Dynamics, inputs: Inputs, period: int = 1) -> None:
-        gated = any(formula_of(recur.cell) for _, recur in recurs(dynamics.model))
+        layers = list(recurs(dynamics.model))
+        gated = any(formula_of(recur.cell) for _, recur in layers)
         cells = {
             name: as_cell(_Gap(dynamics.model, name), dtype=F64)
             for name in (("gap", "cancelled", "scale") if gated else ())
         }
+        gated = gated and _agrees(dynamics, cells["gap"], inputs)
+        self.blind = tuple(
+            path or type(recur.cell).__name__
+            for path, recur in layers
+            if closes(recur.cell) and not (gated and formula_of(recur.cell))
+        )
 
         def part(name: str, s: Tensor) -> Tensor:
             if gated:
@@ -82,3 +96,19 @@ class Gaps:
 
         self.gap = Field(gap, dynamics.direct, dynamics.beat)
         self.residual = Field(residual, dynamics.direct, dynamics.beat)
+
+
+def _agrees(d: Dynamics, gap: ModelCell, inputs: Inputs) -> bool:
+    """Whether the formulas give s − F(s) as the model's step does, to rounding."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(4, d.n, generator=generator, dtype=F64).to(d.device)
+    s = d.vector(None) + noise * noise.new_tensor([[0.1], [1.0], [1.0], [10.0]])
+    try:
+        told = Field(lambda s: d.call(gap, s, inputs), d.direct)(s)
+    except RnnlabError:
+        raise
+    except Exception:  # a model that cannot take some states: there is nothing to compare
+        return True
+    step = s - d.field(inputs)(s)
+    size = 1 + s.abs().amax(dim=1, keepdim=True) + step.abs().amax(dim=1, keepdim=True)
+    return not bool(((told - step).abs() > 1e-9 * size).any())

@@ -1,4 +1,4 @@
-"""Whether the derivative that autograd gives of a model is that of its values."""
+"""Whether the derivative that autograd gives of a model is that of its values, and on all sides."""
 
 from __future__ import annotations
 
@@ -36,3 +36,32 @@ def cuts_autograd(field: Field, rows: Tensor) -> bool:
     slack = _APART * size + 1e-8 * (1 + rows.norm(dim=1, keepdim=True)) + 1e-8 * field(rows).abs()
     sure = (wide - narrow).abs() < 0.1 * slack
     return bool((sure & ((wide - slope).abs() > slack)).any())
+
+
+def kinks(field: Field, points: Tensor) -> Tensor:
+    """Whether F has another slope on one side than on the other, at each of the points `(K, n)`.
+
+    Seen in four random directions, if the difference of the two slopes does not shrink with the
+    step: that of a curve does.
+
+    Example:
+        >>> zero = torch.zeros(1, 2, dtype=torch.float64)
+        >>> kinks(Field(torch.relu), zero), kinks(Field(torch.relu), zero + 1)
+        (tensor([True]), tensor([False]))
+    """
+    generator = torch.Generator().manual_seed(0)
+    found = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+    if not len(points):
+        return found
+    at = field(points)
+    scale = _STEP * (1 + points.norm(dim=1, keepdim=True))
+    for _ in range(4):
+        u = torch.randn(points.shape, generator=generator, dtype=points.dtype).to(points.device)
+        u = u / u.norm(dim=1, keepdim=True)
+        bends, size = [], torch.zeros_like(scale)
+        for e in (scale, scale / 10):
+            right, left = (field(points + e * u) - at) / e, (at - field(points - e * u)) / e
+            bends.append((right - left).norm(dim=1, keepdim=True))
+            size = torch.maximum(right.norm(dim=1, keepdim=True), left.norm(dim=1, keepdim=True))
+        found |= ((bends[1] > 0.5 * bends[0]) & (bends[1] > _APART * size + 1e-6)).squeeze(1)
+    return found

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnlab.analysis.arguments import check_positive, check_seed, is_whole, numbers
-from rnnlab.analysis.bounds import invariant_box
+from rnnlab.analysis.bounds import kept_box
 from rnnlab.analysis.classify import index_sum
 from rnnlab.analysis.continua import Continuum, continua
 from rnnlab.analysis.dynamics import F64, Dynamics, Inputs
@@ -57,7 +57,7 @@ def hunt(
     if radius is not None:
         check_positive(d.owner, radius=radius)
     seed = check_seed(d.owner, seed)
-    lower, upper = (b.to(d.device) for b in invariant_box(d.model, inputs))
+    lower, upper = kept_box(d, inputs)
     bounded = bool((torch.isfinite(lower) & torch.isfinite(upper)).all())
     visited, lost = _visited(d, inputs, lower, upper, seed)
     near, far = _box(lower, upper, visited, radius)
@@ -108,8 +108,9 @@ def hunt(
         total = index_sum(gaps, search.points)
     complete = total == 1 if countable else None
     if complete is False:
+        shown = f"{total:+d}".replace("-", "−")
         failed.append(
-            f"The index sum is {total:+d} where +1 is certain: a point is missing, or the state "
+            f"The index sum is {shown} where +1 is certain: a point is missing, or the state "
             "leaves its bounds."
         )
     if search.broken is not None and not lost:
@@ -117,6 +118,11 @@ def hunt(
         failed.append(
             f"F(s) = s also where its derivative is not finite, as at s = ({shown}"
             f"{', …' if d.n > 4 else ''}): not among the points, for its stability cannot be told."
+        )
+    if sets and gaps.blind:
+        failed.append(
+            f"Of {', '.join(gaps.blind)} only s − F(s) is known, not what its gates make of it: a "
+            "closed gate looks like a continuum there."
         )
     stuck = search.rejected["did not converge"]
     if 2 * stuck > search.starts and not complete:

@@ -9,7 +9,7 @@ import numpy as np
 from torch.func import jacrev
 
 from rnnlab.analysis.dynamics import Dynamics, fed, to_numpy
-from rnnlab.analysis.result import Result, Units, frame, number
+from rnnlab.analysis.result import Result, Units, counted, frame, number
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -92,9 +92,12 @@ class Jacobian(Result):
     def _says(self) -> str:
         n = len(self.state)
         most = np.abs(self.eigenvalues[0])
-        slowest = self.time_constants[int(np.argmax(np.abs(self.time_constants)))]
         said = f"{n} × {n}: largest |λ| {number(most)}"
-        return said + f", longest time constant {number(slowest)} steps"
+        lasting = self.time_constants[self.time_constants >= 0]
+        if len(lasting):
+            said += f", longest time constant {number(lasting.max())} steps"
+        growing = int((self.time_constants < 0).sum())
+        return said + (f", {counted(growing, 'mode')} growing" if growing else "")
 
 
 def jacobian(model: Any, state: Any = None, x: Any = None) -> Jacobian:

@@ -94,6 +94,7 @@ def page(explorer: Explorer, branches: str | Sequence[str] | None = None) -> str
     title = f"{explorer.session!r}"
     header = {
         "module": module(),
+        "host": f"{module(['host.js'])}\nexport {{ decode, start }};",
         "css": explorer._css,
         "traits": _traits(explorer) | {"branches": names},
         "title": title,
@@ -111,7 +112,7 @@ def page(explorer: Explorer, branches: str | Sequence[str] | None = None) -> str
     fields = {
         "title": html.escape(f"rnnlab: {counted} of {current}"),
         "model": html.escape(title),
-        "host": module(["host.js"]),
+        "unpack": module(["unpack.js"]),
         "data": data,
     }
     parts = (STATIC / "host.html").read_text(encoding="utf-8").split("%%")

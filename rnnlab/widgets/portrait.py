@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnlab.analysis import Basins, FixedPoints, Plane, basins, fixed_points, flow
-from rnnlab.analysis.bounds import invariant_box
+from rnnlab.analysis.bounds import kept_box
 from rnnlab.analysis.classify import index_sum, kinds, spectra
 from rnnlab.analysis.dynamics import Dynamics, to_numpy
 from rnnlab.analysis.gap import Gaps
@@ -157,7 +157,7 @@ class Portrait:
         inputs = d.inputs(x)
         with d.untouched(inputs), d.telling(1, lambda _: job.check()):
             gaps = Gaps(d, inputs)
-            lower, upper = (b.to(d.device) for b in invariant_box(d.model, inputs))
+            lower, upper = kept_box(d, inputs)
             reach = torch.as_tensor(2 + 2 * np.abs(where.origin)).to(d.device)
             low, high = torch.maximum(lower, -reach), torch.minimum(upper, reach)
             search = Search(gaps.residual, lower, upper, low, high, 10.0, 0)

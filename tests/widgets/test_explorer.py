@@ -308,8 +308,8 @@ def test_the_module_is_self_contained():
     names = [name for part in parts for name in top.findall(part)]
     assert len(names) == len(set(names)), "two parts define the same name"
     # Indentation and comments are dropped, which must not be able to change a string.
-    host = (STATIC / "host.js").read_text(encoding="utf-8")
-    lines = [line for part in (*parts, host) for line in part.splitlines()]
+    others = [(STATIC / name).read_text(encoding="utf-8") for name in ("host.js", "unpack.js")]
+    lines = [line for part in (*parts, *others) for line in part.splitlines()]
     assert not [line for line in lines if line.count("`") % 2]
     assert not [line for line in lines if re.search(r"""[^\s/].* // .*["'`]""", line)]
 

@@ -5,18 +5,8 @@ const BUCKETS = 256; // of a tile, as in tiles.js
 const ASLEEP = "This page is a recording: what changes the run needs the model. "
   + "Open it in JupyterLab for that.";
 
-/** The bytes that a page holds as base64 of gzip. */
-export async function unpack(text) {
-  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(stream).arrayBuffer();
-}
-
-/** The header and, for every branch, the table of its rows as float32. */
-export function decode(buffer) {
-  const length = new DataView(buffer).getUint32(0, true);
-  const head = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
-  let at = 4 + length;
+/** The header with, for every branch, the table of its rows as float32; these begin at `at`. */
+export function decode(buffer, head, at) {
   const unpacked = (count, how) => {
     const bytes = new Uint8Array(buffer, at, how.bytes);
     at += how.bytes;
@@ -322,16 +312,12 @@ export function noteOf(head) {
 }
 
 /** Unpack the page's recording, load the explorer's own module, and show it. */
-export async function start(page) {
-  const head = decode(await unpack(page.getElementById("data").textContent));
+export function start(page, widget, head) {
   const model = new Recorded(head);
   const style = page.createElement("style");
   style.textContent = head.css;
   page.head.append(style);
   page.getElementById("note").textContent = noteOf(head);
-  const source = URL.createObjectURL(new Blob([head.module], { type: "text/javascript" }));
-  const widget = (await import(source)).default();
-  URL.revokeObjectURL(source);
   const root = page.getElementById("explorer");
   widget.initialize?.({ model });
   widget.render({ model, el: root.appendChild(page.createElement("div")) });

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { gzipSync } from "node:zlib";
 import { test } from "node:test";
-import { Recorded, decode, exact, noteOf, rounded, tileOf, unpack } from "../../../rnnlab/widgets/static/host.js";
+import { Recorded, decode, exact, noteOf, rounded, tileOf } from "../../../rnnlab/widgets/static/host.js";
 import { Store, floats } from "../../../rnnlab/widgets/static/store.js";
+import { headed, unpack } from "../../../rnnlab/widgets/static/unpack.js";
 
 const rows = (count, width) => Float32Array.from({ length: count * width }, (_, i) => i / 8 - 1);
 
@@ -52,7 +53,8 @@ test("a page is unpacked into the numbers that were packed", async () => {
   }));
   const length = new Uint8Array(new Uint32Array([head.length]).buffer);
   const text = gzipSync(Buffer.concat([length, head, body])).toString("base64");
-  const found = decode(await unpack(text));
+  const data = await unpack(text);
+  const found = decode(data, ...headed(data));
   assert.equal(found.branches[0].name, "é");
   assert.deepEqual([...found.branches[0].table], [...table]);
 });
