@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch.func import jacrev
 
 from rnnlab.analysis.dynamics import Dynamics, fed, to_numpy
@@ -135,6 +136,8 @@ def jacobian(model: Any, state: Any = None, x: Any = None) -> Jacobian:
             B = jacrev(lambda x: d.step(s, (x,))[0])(inputs[0])
             B = to_numpy(B.reshape(d.n, -1))
     failed = []
+    if not all(bool(torch.isfinite(part).all()) for part in (s, *inputs)):
+        failed.append("The state or x is not finite: J is that of a limit, if it is one at all.")
     nan = np.full((d.n, d.n), np.nan, dtype=complex)
     values, right, left = nan[0], nan, nan
     if np.isfinite(J).all():
