@@ -136,11 +136,11 @@ def jacobian(model: Any, state: Any = None, x: Any = None) -> Jacobian:
             B = jacrev(lambda x: d.step(s, (x,))[0])(inputs[0])
             B = to_numpy(B.reshape(d.n, -1))
     failed = []
-    if not all(bool(torch.isfinite(part).all()) for part in (s, *inputs)):
-        failed.append("The state or x is not finite: J is that of a limit, if it is one at all.")
     nan = np.full((d.n, d.n), np.nan, dtype=complex)
     values, right, left = nan[0], nan, nan
     if np.isfinite(J).all():
+        if not all(bool(torch.isfinite(part).all()) for part in (s, *inputs)):
+            failed.append("The state or x is not finite: J is that of a limit, if of anything.")
         values, right = np.linalg.eig(J)
         order = np.argsort(-np.abs(values), kind="stable")
         values, right = values[order].astype(complex), right[:, order].astype(complex)
