@@ -6,10 +6,10 @@ import { el } from "./dom.js";
 
 export const GESTURES = {
   "On the state view": [
-    ["← → ↑ ↓", "go from cell to cell"],
-    ["Enter, Space", "select the unit of the cell; with Shift, one more"],
+    ["← → ↑ ↓", "go from cell to cell; ← → with Shift, select a span"],
+    ["Enter, Space", "select the unit and the step of the cell; with Shift, one unit more"],
     ["G", "go back or forward to the step of the cell"],
-    ["Escape", "select nothing"],
+    ["Escape", "let go of the span, then of units and step"],
     ["+ −", "zoom in, out"],
     ["PageUp, PageDown", "look at what is before, after"],
     ["Home, End", "look at the start; follow the newest step"],

@@ -65,7 +65,7 @@ const power = (k) => (k >= -2 && k <= 3 ? String(10 ** k) : `1e${k}`).replace("-
 const brief = (v) => (Math.abs(v) >= 0.01 && Math.abs(v) < 1e4 ? v.toPrecision(3) : v.toExponential(1))
   .replace(/-/g, "−");
 
-/** The word of a step, where the input has one unit a word and exactly one is on. */
+/** The word of a step, blanks and the like made visible, where the input has one unit a word and exactly one is on. */
 export function inputWord(store, lanes, row) {
   const lane = lanes.find((l) => l.role === "input");
   if (!lane?.labels || lane.units < 2) return "";
@@ -74,7 +74,7 @@ export function inputWord(store, lanes, row) {
     const v = store.value(row, lane.from + u);
     if (v !== 0 && v !== 1) return "";
     if (v === 1 && word) return "";
-    if (v === 1) word = lane.labels[u];
+    if (v === 1) word = visible(lane.labels[u]);
   }
   return word;
 }
