@@ -72,8 +72,9 @@ export function tokensInput(element, model, say) {
         drawn = key;
         build(tokens, position);
       }
-      const next = empty
-        || `next: ${visible(tokens[position])} (${position + 1} of ${tokens.length})`;
+      // queue and place come in two messages: for a moment there may be no such token
+      const next = empty || (position < tokens.length
+        ? `next: ${visible(tokens[position])} (${position + 1} of ${tokens.length})` : "");
       const hint = carried ? `${next} · the same text again: what you type takes its place` : next;
       if (told.textContent !== hint) told.textContent = hint;
     },
