@@ -78,6 +78,7 @@ def compare(notebook, explorer, names):
     explorer.get_by_role("tab", name="Compare", exact=True).click()
     for name in names:
         panel.get_by_label(name, exact=True).check()
+        notebook.wait_idle()  # an echo of the list before may come late
     notebook.frame()
     return panel
 
