@@ -101,7 +101,7 @@ def poke(explorer: Explorer, message: Message) -> None:
             explorer._inputs.copy((holder(session, source, t), t), (session.origin, t))
         explorer._inputs.stand(explorer._place)
         explorer.compared = [name for name in explorer.compared if name != source]
-        compare(explorer, {"branches": [source, *explorer.compared]})
+        put_beside(explorer, [source, *explorer.compared])
 
 
 def holder(session: Session, branch: str, t: int) -> str:
@@ -170,8 +170,18 @@ def fit(explorer: Explorer, message: Message) -> None:
 
 
 def compare(explorer: Explorer, message: Message) -> None:
+    """Put one branch beside the current one, or take it away.
+
+    The page does not say which all are: what it knows of them may be older than what it has said.
+    """
+    name = message["branch"]
+    rest = [other for other in explorer.compared if other != name]
+    put_beside(explorer, [*rest, name] if message["on"] else rest)
+
+
+def put_beside(explorer: Explorer, branches: list[str]) -> None:
     """Show other branches beside the current one; the page may name one that was just removed."""
-    names = [name for name in message["branches"] if name in explorer.session.branches]
+    names = [name for name in branches if name in explorer.session.branches]
     for name in names:
         if name not in explorer.compared:
             explorer._wire.other(name)

@@ -206,7 +206,7 @@ def test_two_texts_are_two_runs_that_can_be_compared(reading):
     }
     press_all(
         reading,
-        {"action": "compare", "branches": ["main"]},
+        {"action": "compare", "branch": "main", "on": True},
         {"action": "checkout", "branch": "main"},
     )
     assert reading.explorer.feed["tokens"] == ["the", "river", "was"]

@@ -112,6 +112,18 @@ def test_a_branch_that_was_just_removed_is_no_error(page):
     press_all(page, "undo", "undo", "undo")
     assert page.explorer.branches == ["main"]
     assert page.explorer.compared == ["main"]
-    page.press("compare", branches=["main", "branch 2"])
+    page.press("compare", branch="branch 2", on=True)
     page.press("other", branch="branch 2")
+    assert (page.explorer.error, page.explorer.compared) == ("", ["main"])
+
+
+def test_ticks_that_come_in_quick_succession_all_count(page):
+    """Each says what it changes: the page may not have heard yet of the one before."""
+    press_all(page, "step", "branch", "back", "step")  # main, branch 2, branch 2@0
+    page.press("compare", branch="main", on=True)
+    page.press("compare", branch="branch 2", on=True)
+    page.press("compare", branch="main", on=True)
+    assert page.explorer.compared == ["branch 2", "main"]
+    page.press("compare", branch="branch 2", on=False)
+    page.press("compare", branch="branch 2", on=False)
     assert (page.explorer.error, page.explorer.compared) == ("", ["main"])

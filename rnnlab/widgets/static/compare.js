@@ -65,23 +65,24 @@ export function compareView(model, link, choose) {
   const element = el("div", { className: "rl-compare" }, {}, said, choices, odd, partly, list);
   const strip = el("canvas", { role: "img", className: "rl-strip" });
 
-  const toggle = (name, on) => {
-    const names = model.get("compared").filter((other) => other !== name);
-    link.send("compare", { branches: on ? [...names, name] : names });
-  };
-
   function listBranches(names, others, place) {
-    const key = JSON.stringify(names);
-    if (choices.dataset.key !== key) {
-      choices.dataset.key = key;
+    const compared = model.get("compared");
+    const key = JSON.stringify([names, compared]);
+    const told = choices.dataset.key !== key; // else a tick is not answered yet: it stays
+    choices.dataset.key = key;
+    if (choices.dataset.names !== JSON.stringify(names)) {
+      choices.dataset.names = JSON.stringify(names);
       choices.replaceChildren(...names.map((name) => {
-        const box = el("input", { type: "checkbox", value: name }, { change: () => toggle(name, box.checked) });
+        const box = el("input", { type: "checkbox", value: name }, {
+          // this one alone: what the page knows of the others may be older than the tick before
+          change: () => link.send("compare", { branch: name, on: box.checked }),
+        });
         return el("div", { title: visible(name) }, {}, el("label", {}, {}, box, shortName(name)), el("span"));
       }));
     }
     for (const choice of choices.children) {
       const box = choice.querySelector("input");
-      box.checked = model.get("compared").includes(box.value);
+      if (told) box.checked = compared.includes(box.value);
       choice.lastChild.textContent = others.find(([name]) => name === box.value)?.[2] ?? "";
     }
     said.textContent = !names.length

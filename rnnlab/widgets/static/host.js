@@ -243,7 +243,10 @@ Recorded.prototype.actions = {
   play() { this.play(true); },
   pause() { this.play(false); },
   checkout({ branch }) { this.checkout(branch); },
-  compare({ branches }) { this.compare(branches); },
+  compare({ branch, on }) {
+    const rest = this.get("compared").filter((name) => name !== branch);
+    this.compare(on ? [...rest, branch] : rest);
+  },
   other({ branch }) { this.other(branch); },
   inspect({ step }) { this.reply({ kind: "inspected", step, branch: this.branch.name, gates: {} }); },
   plane({ name }) {

@@ -155,7 +155,10 @@ test("branches can be changed and compared; the step stays where there is one", 
   const model = recording([["main", 4], ["other", 9]], { t: 3 });
   const seen = view(model);
   model.snapshot();
-  model.send({ id: 1, action: "compare", branches: ["gone", "other"] });
+  model.send({ id: 1, action: "compare", branch: "gone", on: true });
+  model.send({ id: 1, action: "compare", branch: "main", on: true });
+  model.send({ id: 1, action: "compare", branch: "other", on: true });
+  model.send({ id: 1, action: "compare", branch: "main", on: false });
   await later();
   assert.deepEqual(model.get("compared"), ["other"]);
   assert.equal(seen.other, null, "the view asks for what it lacks");
