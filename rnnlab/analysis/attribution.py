@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.func import grad
 
 from rnnlab.analysis.arguments import check_whole, is_whole, numbers
-from rnnlab.analysis.dynamics import F64, Dynamics, Field, to_numpy
+from rnnlab.analysis.dynamics import F64, Dynamics, to_numpy
+from rnnlab.analysis.field import Field
 from rnnlab.analysis.progress import Progress, Ticks
 from rnnlab.analysis.result import Result, counted, frame, number
 from rnnlab.cells.base import describe

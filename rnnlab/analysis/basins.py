@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from rnnlab.analysis.arguments import check_whole
-from rnnlab.analysis.dynamics import Dynamics, Field, Inputs, fed, to_numpy
+from rnnlab.analysis.dynamics import Dynamics, Inputs, fed, to_numpy
+from rnnlab.analysis.field import Field
 from rnnlab.analysis.gap import Gaps
 from rnnlab.analysis.plane import Plane, as_plane, grid_states
 from rnnlab.analysis.progress import Progress, Ticks

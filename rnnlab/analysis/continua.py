@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rnnlab.analysis.dynamics import Field
+from rnnlab.analysis.field import Field
 from rnnlab.analysis.search import ACCEPT, SPREAD, Search, measured, polish, singular_values
 
 

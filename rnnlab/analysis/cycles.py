@@ -11,7 +11,8 @@ from torch import Tensor
 
 from rnnlab.analysis.arguments import check_whole
 from rnnlab.analysis.classify import completeness, kinds, spectra, summary
-from rnnlab.analysis.dynamics import Dynamics, Field, fed, to_numpy
+from rnnlab.analysis.dynamics import Dynamics, fed, to_numpy
+from rnnlab.analysis.field import Field
 from rnnlab.analysis.gap import Gaps
 from rnnlab.analysis.hunt import hunt
 from rnnlab.analysis.progress import Progress

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from rnnlab.analysis.closed import TINY, closes, formula_of
-from rnnlab.analysis.dynamics import F64, Dynamics, Field, Inputs
+from rnnlab.analysis.dynamics import F64, Dynamics, Inputs
+from rnnlab.analysis.field import Field
 from rnnlab.analysis.watch import single_steps
 from rnnlab.errors import RnnlabError
 from rnnlab.functional import ModelCell, as_cell

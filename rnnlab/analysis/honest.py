@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rnnlab.analysis.dynamics import Field
+from rnnlab.analysis.field import Field
 
 _STEP = 1e-5
 _APART = 1e-2

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.func import jacrev, vmap
 
 from rnnlab.analysis.arguments import check_seed, check_whole, is_whole
-from rnnlab.analysis.dynamics import CHUNK, Dynamics, Inputs, pushed, to_numpy
+from rnnlab.analysis.dynamics import Dynamics, Inputs, pushed, to_numpy
+from rnnlab.analysis.field import CHUNK
 from rnnlab.analysis.progress import Progress
 from rnnlab.analysis.result import Result, counted, frame, number
 from rnnlab.errors import RnnlabError

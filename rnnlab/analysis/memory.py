@@ -13,7 +13,8 @@ from torch.func import jacrev, vmap
 
 from rnnlab.analysis.arguments import check_seed
 from rnnlab.analysis.attribution import check_real
-from rnnlab.analysis.dynamics import CHUNK, F64, Dynamics, to_numpy
+from rnnlab.analysis.dynamics import F64, Dynamics, to_numpy
+from rnnlab.analysis.field import CHUNK
 from rnnlab.analysis.progress import Progress
 from rnnlab.analysis.result import Result, counted, frame, number
 from rnnlab.errors import RnnlabError

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnlab.analysis.dynamics import Field
+from rnnlab.analysis.field import Field
 
 EPS = float(torch.finfo(torch.float64).eps)
 ACCEPT = 32.0

@@ -10,7 +10,7 @@ import torch
 
 import rnnlab as rl
 from rnnlab import analysis
-from rnnlab.analysis.dynamics import Field
+from rnnlab.analysis.field import Field
 from rnnlab.analysis.progress import Ticks
 from tests.analysis.helpers import inputs
 from tests.analysis.test_untouched import CALLS, XS, global_state, marks, model, same
