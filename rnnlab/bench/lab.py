@@ -89,8 +89,28 @@ CELL_ERRORS = """() => window.jupyterapp.shell.currentWidget.content.widgets
   .filter((output) => output.output_type === "error")
   .map((output) => `${output.ename}: ${output.evalue}`)"""
 
+# Keeps the ids of the requests that the kernel has not dealt with yet.
+UNDER_WAY = """() => {
+  const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+  if (window.__counts === kernel) return;
+  window.__counts = kernel;
+  const ids = window.__underWay = new Set();
+  kernel.anyMessage.connect((_, {msg, direction}) => {
+    if (direction === "send" && msg.channel === "shell") ids.add(msg.header.msg_id);
+    if (msg.header.msg_type === "status" && msg.content.execution_state === "idle")
+      ids.delete(msg.parent_header.msg_id);
+  });
+  kernel.statusChanged.connect((_, status) => {
+    if (/restarting|dead/.test(status)) ids.clear();
+  });
+}"""
+
+# A widget sends a change with the next frame, or once the kernel has answered the one before, so a
+# request may overtake a click that came first: the page draws twice with nothing under way.
 EXECUTE = """async (code) => {
   const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+  for (let quiet = 0; quiet < 2; quiet = window.__underWay.size ? 0 : quiet + 1)
+    await new Promise((done) => requestAnimationFrame(done));
   const future = kernel.requestExecute({code, store_history: false});
   const answer = {text: "", error: null};
   future.onIOPub = ({header, content}) => {
@@ -285,9 +305,13 @@ class NotebookPage:
 
     def wait_idle(self) -> None:
         self.page.wait_for_function(KERNEL_IDLE)
+        self.page.evaluate(UNDER_WAY)
 
     def execute(self, code: str) -> str:
-        """Run `code` in the kernel, without a cell; return what it prints and its value."""
+        """Run `code` in the kernel, without a cell; return what it prints and its value.
+
+        It begins when the kernel has dealt with all that the page had sent before.
+        """
         answer = self.page.evaluate(EXECUTE, code)
         if answer["error"]:
             raise AssertionError(re.sub(r"\x1b\[[\d;]*m", "", answer["error"]))

@@ -33,6 +33,20 @@ def test_a_click_reaches_the_kernel_and_its_answer_the_page(open_notebook):
         assert traffic["receivedBytes"] > 0
 
 
+def test_a_question_waits_for_what_the_page_held_back(open_notebook):
+    slow = """import time
+number = ipywidgets.IntText(0, description="Number")
+number.observe(lambda _: time.sleep(0.5), "value")
+number"""
+    notebook = open_notebook(IMPORTS, slow)
+    notebook.run_all()
+    field = notebook.page.get_by_role("spinbutton", name="Number")
+    field.focus()
+    for _ in range(3):  # from the second on, the page waits for the kernel's answer to the first
+        field.press("ArrowUp")
+    assert notebook.execute("number.value") == "3"
+
+
 def test_a_failing_cell_and_a_failing_call_are_reported(open_notebook):
     notebook = open_notebook("1 / 0")
     with pytest.raises(AssertionError, match="ZeroDivisionError"):
