@@ -89,13 +89,16 @@ class CoRNNCell(StackedCell, AdditiveCell):
         self.weight_hh = glorot_uniform(hidden_size, 2 * hidden_size, device=device, dtype=dtype)
 
     def recurrent_input(self, state: OscillatorState) -> Tensor:
-        return torch.cat(torch.broadcast_tensors(*state), dim=-1)
+        h, z = state
+        parts = state if h.shape == z.shape else torch.broadcast_tensors(h, z)
+        return torch.cat(parts, dim=-1)
 
     def combine(self, state: OscillatorState, u: Tensor, v: Tensor) -> dict[str, Tensor]:
         h, z = state
         a = torch.tanh(u + v)
+        pull = torch.add(a, h, alpha=-self.gamma)
         if self.implicit:
-            z = (z + self.dt * (a - self.gamma * h)) / (1 + self.dt * self.epsilon)
+            z = torch.add(z, pull, alpha=self.dt) / (1 + self.dt * self.epsilon)
         else:
-            z = z + self.dt * (a - self.gamma * h - self.epsilon * z)
-        return {"a": a, "h": h + self.dt * z, "z": z}
+            z = torch.add(z, torch.add(pull, z, alpha=-self.epsilon), alpha=self.dt)
+        return {"a": a, "h": torch.add(h, z, alpha=self.dt), "z": z}
