@@ -36,6 +36,9 @@ _address = Tensor.data_ptr
 _in_one_piece = Tensor.is_contiguous
 _grad = torch.is_grad_enabled
 _set_grad = torch._C._set_grad_enabled
+_without_autograd = getattr(torch._C, "_AutoDispatchBelowAutograd", lambda: None)
+"""As long as its value lives, operations go past autograd's part of torch: less to call. It is not
+for code of others, who may want a gradient."""
 
 
 def open_lane(engine: Engine, entry: Entry) -> Lane | None:
@@ -87,7 +90,9 @@ def _cell_lane(engine: Engine, entry: Entry, recur: Recur, column: Column) -> La
         engine._working, grad = True, _grad()
         if grad:
             _set_grad(False)
+        past = None
         try:
+            past = _without_autograd()
             if _address(x) % ALIGNED or not _in_one_piece(x):
                 x = _own(x)
             done = step(slots, state, (x,))
@@ -106,9 +111,11 @@ def _cell_lane(engine: Engine, entry: Entry, recur: Recur, column: Column) -> La
             if 127 in high or 255 in high:  # perhaps not finite: see Blanks
                 return SLOW
         except BaseException as error:
+            past = None
             engine._restore(error)
             raise
         finally:
+            past = None  # noqa: F841  (now, not when a traceback lets go of it)
             if grad:
                 _set_grad(True)
             engine._working = False

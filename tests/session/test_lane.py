@@ -10,7 +10,7 @@ import torch
 
 import rnnlab as rl
 from rnnlab.recur import atomic
-from rnnlab.session import Session
+from rnnlab.session import Session, lane
 from rnnlab.session.columns import PENDING
 from rnnlab.session.lane import SLOW
 from tests.helpers import filled, randomise
@@ -161,6 +161,41 @@ def test_what_is_handed_out_is_the_callers(name, lead):
     for states, were in kept:
         assert {key: bits(value) for key, value in states.items()} == were
     assert (s.trace()["x"][3:] == xs[3].numpy()).all()
+
+
+@every
+@pytest.mark.parametrize("end", ["taken", "left", "failed", "a weight replaced"])
+def test_gradients_are_formed_after_a_step_however_it_ends(name, end, monkeypatch):
+    """A step goes past autograd where only code of ours runs: with its end that is over."""
+    s, xs = opened(name)
+    if end == "taken":
+        y = taken(s, xs[3])
+    elif end == "left":
+        s._lane(xs[3] * torch.nan)
+        y = s.output()
+    elif end == "failed":
+
+        def fail(*_, **__):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(lane, "_cat", fail)
+            with pytest.raises(KeyboardInterrupt) as kept:
+                s._lane(xs[3])
+        y = s.output()
+        assert kept.traceback
+    else:
+        weight = next(s.model.parameters())
+        weight.data = weight.data.clone()
+        y = s.step(xs[3])
+    assert torch.is_grad_enabled()
+    assert not y.requires_grad
+    weight = next(s.model.parameters())
+    rl.reset(s.model)
+    (gradient,) = torch.autograd.grad(s.model(xs[3]).sum(), [weight])
+    twin = randomise(MODELS[name]())
+    (wanted,) = torch.autograd.grad(twin(xs[3]).sum(), [next(twin.parameters())])
+    assert bits(gradient) == bits(wanted)
 
 
 @every
