@@ -242,6 +242,10 @@ class Editing(Engine):
         later = sorted(
             (other for other in wanted if other.t >= edit.t), key=lambda e: (e.t, e.number)
         )
+        known = self._recorded(line, base, edit.t, wanted)
+        if known is not None:
+            self._enter(known, t)
+            return
         self._enter(base, edit.t)
         for stop in sorted({length, *(other.t for other in later)}):
             self._follow(line, stop)
@@ -249,6 +253,18 @@ class Editing(Engine):
             if group:
                 self._apply(group)
         self._enter(self._branch, t)
+
+    def _recorded(self, line: Branch, base: Branch, t: int, edits: list[Edit]) -> Branch | None:
+        """The branch that is `line` with these edits, step for step, the first of them at t."""
+        for other in self._branches.values():
+            if (
+                len(other) == len(line)
+                and set(other.all_edits()) == set(edits)
+                and other.unedited(t) is base
+                and self._matching(other, line, t, len(line)) == len(line) - t
+            ):
+                return other
+        return None
 
     def _apply(self, edits: tuple[Edit, ...]) -> None:
         """Enter the branch that these edits begin here: one that is there already, or a new one."""
@@ -265,14 +281,15 @@ class Editing(Engine):
     def _follow(self, line: Branch, stop: int) -> None:
         """Come to step `stop` on the inputs of `line`: along what is recorded, then by feeding."""
         while self._t < stop:
+            t = self._t
             matched = max(
-                ((self._matching(other, line, stop), other) for other in self._candidates()),
+                ((self._matching(other, line, t, stop), other) for other in self._candidates()),
                 key=lambda pair: pair[0],
                 default=(0, self._branch),
             )
             if not matched[0]:
                 break
-            self._enter(matched[1], self._t + matched[0])
+            self._enter(matched[1], t + matched[0])
         if self._t < stop:
             branch, t = self._branch, self._t
             if t == len(branch) and branch not in (self._change.added if self._change else []):
@@ -293,12 +310,11 @@ class Editing(Engine):
             if b.fork == t and b.parent is not None and b.parent.place(t) is here
         ]
 
-    def _matching(self, branch: Branch, line: Branch, stop: int) -> int:
-        """How many steps of `branch` from here on were fed what `line` was, by these weights.
+    def _matching(self, branch: Branch, line: Branch, t: int, stop: int) -> int:
+        """How many steps of `branch` from t on were fed what `line` was, by these weights.
 
         The same is the same to the bit, under the same label: the recording stands for the other.
         """
-        t = self._t
         stop = min(stop, len(branch))
         ours, theirs = branch.layout, line.layout
         if stop <= t or not ours or not theirs or ours.input_names != theirs.input_names:

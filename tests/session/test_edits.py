@@ -546,6 +546,28 @@ class TestSwitch:
         session.switch(1, True)
         assert session.trace()["h"].tobytes() == held.tobytes()
 
+    def test_the_line_that_is_left_is_found_again_among_its_forks(self):
+        """Two lines begin alike, and the one that was left goes on longest by itself."""
+        session, (a, b) = Session(make("gru")), inputs(2)
+        session.clamp("z", 0, 0.0, steps=1)
+        edited = session.branch_name
+        session.run([a, a])
+        session.checkout(edited, 1)
+        session.run([a, b])
+        left, want = session.branch_name, contents(session)
+        for _ in range(2):
+            session.switch(1, False)
+            count = len(session.branches)
+            session.switch(1, True)
+            assert (session.branch_name, len(session.branches)) == (left, count)
+        session.rewind(session.t)
+        assert contents(session)[0] == want[0]
+        session.checkout(edited, 0)
+        session.branch("empty")
+        session.switch(1, False)
+        session.switch(1, True)
+        assert (session.branch_name, session.length()) == ("empty", 0)
+
     def test_by_other_weights_nothing_recorded_is_taken(self):
         session = Session(make("rnn"))
         session.run(inputs(4))

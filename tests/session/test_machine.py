@@ -120,6 +120,9 @@ class Machine(RuleBasedStateMachine):
         after = s.trace()
         assert s.states()[name][unit] == value
         for key in before:  # what is before the edit is untouched
+            if key not in after:  # a fork before the first step has recorded states alone
+                assert (t, len(after)) == (0, 0)
+                continue
             last = t - 1 if key in before.states else t
             assert after[key][: max(last, 0)].tobytes() == before[key][: max(last, 0)].tobytes()
         self.note()
@@ -214,9 +217,11 @@ class Machine(RuleBasedStateMachine):
         s.switch(edit, True)
         assert states(s) == bits
         after = s.trace()
+        assert len(after) >= len(before)  # the line without the edit may have been the longer one
         for key in before:
-            assert after[key].tobytes() == before[key].tobytes()
-        assert len(s.branches) == count + made
+            assert after[key][: len(before)].tobytes() == before[key].tobytes()
+        if len(after) == len(before):
+            assert len(s.branches) == count + made, "what was recorded already is found again"
         self.note()
 
     @rule(seed=SEEDS)
