@@ -41,6 +41,7 @@ class _Journal(threading.local):
 
 _journal = _Journal()
 _wants_gradient = torch.is_grad_enabled
+_compiling = torch.compiler.is_dynamo_compiling
 
 
 class atomic(ContextDecorator):  # noqa: N801, used like a function
@@ -184,6 +185,8 @@ class Recur(nn.Module):
         if state is AT_INIT:
             return self.init
         if _wants_gradient():
+            if not _compiling() and _has_inference(state):
+                slots["_state"] = state = map_leaves(_usable, state)
             slots["_carried"].taken(self, _cell_in(slots), state)
         return state
 
@@ -277,6 +280,20 @@ class Recur(nn.Module):
 
     def __repr__(self) -> str:
         return f"Recur({_cell_name(self.cell)})"
+
+
+def _has_inference(state: State) -> bool:
+    """Whether a part of the state was made under `torch.inference_mode`, and that is over."""
+    parts = state if type(state) is tuple else (state,)
+    if all(type(part) is Tensor and not part.is_inference() for part in parts):
+        return False
+    leaves = (leaf for _, leaf in named_leaves(state) if isinstance(leaf, Tensor))
+    return any(leaf.is_inference() for leaf in leaves) and not torch.is_inference_mode_enabled()
+
+
+def _usable(leaf: Any) -> Any:
+    """The same value as a tensor that may take part in a graph."""
+    return leaf.clone() if isinstance(leaf, Tensor) and leaf.is_inference() else leaf
 
 
 def _cell_in(slots: dict[str, Any]) -> Any:

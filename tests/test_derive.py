@@ -440,6 +440,17 @@ class TestRunStates:
             run_states(Bidirectional(rl.RNN(2, 3), rl.RNN(2, 3)), torch.ones(T, 2))
 
 
+def test_what_is_no_trace_is_refused():
+    model = rl.RNN(2, 3)
+    session = rl.Session(model)
+    for given, told in ((3, "int 3"), (session, "Session")):
+        with pytest.raises(rl.RnnlabError) as error:
+            derive(model, given)
+        assert str(error.value).startswith(
+            f"derive: the run must be a Trace, as session.trace() gives it; got {told}"
+        )
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3, 15, 16, 17, 32, 100, 600, 2048])
 @pytest.mark.parametrize("shape", [(5,), (2, 3)])
 def test_the_scan_is_the_loop(steps, shape):

@@ -205,6 +205,36 @@ class TestForgotten:
         with pytest.raises(RnnlabError, match="Call detach"):
             epochs(Recur(Both(), torch.zeros(B, H, dtype=F64)), loop)
 
+    @pytest.mark.parametrize("after", [lambda m: None, detach], ids=["at once", "detached"])
+    @pytest.mark.parametrize(
+        "make",
+        [
+            *(lambda kind=kind: kind(I, H, dtype=F64) for kind in LAYERS),
+            lambda: rl.adapt(nn.LSTM(I, H, 2, dtype=F64)),
+            lambda: Recur(lambda h, x: ({"a": h["a"] * x.sum()}, h["a"]), {"a": torch.ones(H)}),
+        ],
+        ids=["RNN", "LSTM", "GRU", "GRUv3", "adapted", "function"],
+    )
+    @WAYS
+    def test_a_state_from_inference_mode_is_gone_on_from(self, make, way, after):
+        """torch refuses such a tensor in a graph; its values are as good as any."""
+        m, twin, xs = make(), make(), filled(T, I)
+        twin.load_state_dict(m.state_dict())
+        with torch.inference_mode():
+            m(xs[0]), m(xs[1])
+        with torch.no_grad():
+            twin(xs[0]), twin(xs[1])
+        after(m), after(twin)
+        close(way(m, xs), way(twin, xs), 1e-12)
+        for mine, other in zip(m.parameters(), twin.parameters(), strict=True):
+            grads = torch.autograd.grad(weighted(way(m, xs)), mine, allow_unused=True)
+            wants = torch.autograd.grad(weighted(way(twin, xs)), other, allow_unused=True)
+            for grad, want in zip(grads, wants, strict=True):
+                assert (grad is None) == (want is None)
+                if grad is not None:
+                    close(grad, want, 1e-12)
+            detach(m), detach(twin)
+
     def test_a_graph_is_freed_with_its_model(self):
         m = make(rl.LSTM)
         with pytest.raises(RnnlabError):

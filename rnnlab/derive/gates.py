@@ -66,6 +66,10 @@ def derive(model: Any, trace: Trace, *, force: bool = False) -> Trace:
     """
     if not isinstance(model, nn.Module) or not recurs(model):
         raise RnnlabError(f"derive: {describe(model)} has no state; give the model of the run.")
+    if not isinstance(trace, Trace):
+        raise RnnlabError(
+            f"derive: the run must be a Trace, as session.trace() gives it; got {describe(trace)}."
+        )
     if trace.weights is not None and not force:
         other = first_difference(trace.weights, fingerprint(model))
         if other is not None:
