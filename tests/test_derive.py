@@ -11,7 +11,7 @@ from rnnlab.adapters import adapt
 from rnnlab.cells.base import Cell
 from rnnlab.cells.registry import CELLS
 from rnnlab.derive import derive, run_states
-from rnnlab.derive.gates import scan_memory
+from rnnlab.derive.memory import scan_memory
 from rnnlab.fingerprint import fingerprint
 from rnnlab.layers import Bidirectional, Stacked
 from rnnlab.recur import recurs

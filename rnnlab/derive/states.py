@@ -9,17 +9,8 @@ import torch
 from torch import Tensor
 
 from rnnlab.cells.base import Cell, as_parts, as_state, describe
-from rnnlab.derive.gates import (
-    LSTMS,
-    evaluate,
-    join,
-    lstm_gates,
-    lstm_weights,
-    refuse_dropout,
-    scan_memory,
-    scan_memory_,
-    state_names,
-)
+from rnnlab.derive.gates import evaluate, join, refuse_dropout, state_names
+from rnnlab.derive.memory import LSTMS, lstm_gates, lstm_weights, scan_memory, scan_memory_
 from rnnlab.errors import RnnlabError
 from rnnlab.layers import Chain
 from rnnlab.nested import State, named_leaves
