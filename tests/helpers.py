@@ -55,7 +55,7 @@ def weighted(value: Any) -> Tensor:
     """One number in which every entry of a tensor (or of a list or tuple of them) differs."""
     if isinstance(value, (tuple, list)):
         return torch.stack([(k + 1) * weighted(part) for k, part in enumerate(value)]).sum()
-    return (value * filled(*value.shape, seed=77, dtype=value.dtype)).sum()
+    return (value * filled(*value.shape, seed=77, dtype=value.dtype).to(value.device)).sum()
 
 
 def numeric_jacobian(

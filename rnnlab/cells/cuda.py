@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -12,29 +13,35 @@ from torch.autograd import forward_ad
 from torch.backends import cudnn
 from torch.nn import Parameter
 
-from rnnlab.cells.base import Cell
+from rnnlab.cells.base import Cell, autocasts
 
-_zeros: WeakKeyDictionary[Cell, Tensor | None] = WeakKeyDictionary()
-"""For each cell whose weights lie in one buffer, the second bias in it: a zero, never trained."""
+_places: WeakKeyDictionary[Cell, list[Tensor]] = WeakKeyDictionary()
+"""For each cell whose weights lie in one buffer, its parts, last a zero for the second bias."""
+
+_BFLOAT16_CUDNN = 91300
+"""The first cuDNN by which torch runs sequences in bfloat16, from compute capability 8.0 on."""
 
 
 def fused_step(x: Tensor) -> bool:
     """Whether the fused operator for one step can take x: it has no rules for transforms."""
     if torch._C._are_functorch_transforms_active():
         return False
-    return not x.is_cuda or not (
+    return x.is_cpu or not (
         torch.compiler.is_compiling()
-        or torch.is_autocast_enabled("cuda")
+        or autocasts(x.device.type)
         or torch._C._len_torch_dispatch_stack()
         or forward_ad._current_level >= 0
     )
 
 
 def second_bias(bias: Tensor | None) -> Tensor | None:
-    """b_hh for the fused step: on the GPU it takes both biases or none, so a zero; else None."""
-    if bias is None or not bias.is_cuda:
-        return None
-    return _zero(bias.shape[0], bias.dtype, bias.device)
+    """b_hh for the fused step: on a GPU it takes both biases or none, so a zero; else None."""
+    return None if bias is None or bias.is_cpu else zero_bias(bias)
+
+
+def zero_bias(weight: Tensor) -> Tensor:
+    """A zero for each row of a weight; it is the same tensor every time."""
+    return _zero(weight.shape[0], weight.dtype, weight.device)
 
 
 @cache  # never let go: a CUDA graph may have its address
@@ -67,27 +74,41 @@ def sequence_arguments(
     return weights, bias is not None, layers, dropout, train, bidirectional, batch_first
 
 
+def run(fused: Any, xs: Tensor, state: Any, arguments: Any, *, owned: bool = True) -> Any:
+    """One of torch's sequence kernels, `fused(xs, state, *arguments)`.
+
+    Where weights are computed from others, or are not `owned` and so stay in the buffer of their
+    owner, cuDNN copies them at every call. It warns, but nobody can do anything about that.
+    """
+    weights = arguments[0]
+    if not xs.is_cuda or (owned and all(type(weight) is Parameter for weight in weights[:3])):
+        return fused(xs, state, *arguments)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "RNN module weights are not part of single")
+        return fused(xs, state, *arguments)
+
+
 def _flatten(cell: Any, weights: list[Tensor], mode: str) -> None:
     """Bring the weights into one buffer, unless they are; the second bias in it joins the list."""
     own = weights[:3]
     if not all(type(weight) is Parameter and weight.dtype == own[0].dtype for weight in own):
         return  # computed from others: they move at every call anyway
-    if cell in _zeros:
-        zero = _zeros[cell]
-        flat = own if zero is None else [*own, zero]
-        if len({weight.untyped_storage().data_ptr() for weight in flat}) == 1:
-            weights[:] = flat
-            return
-    flatten: Any = getattr(torch, "_cudnn_rnn_flatten_weight", None)
-    if flatten is None or not cudnn.is_acceptable(own[0]):
+    addresses = [weight.data_ptr() for weight in own]
+    places = _places.get(cell, [])
+    if addresses == [part.data_ptr() for part in places[: len(own)]]:
+        weights[:] = [*own, *places[len(own) :]]
+        return
+    if len(set(addresses)) < len(own) or not _in_cudnn(own[0]):
         return
     with torch.inference_mode(False), torch.no_grad(), torch.cuda.device_of(own[0]):
         # on aliases: for a graph that is still to be gone through backwards nothing has changed
-        parts = [weight.data for weight in weights]
+        places = [weight.data for weight in own]
+        if len(own) == 3:
+            places.append(torch.zeros_like(own[2]))
         layers, projection, batch_first, bidirectional = 1, 0, False, False
-        flatten(
-            parts,
-            len(parts),
+        torch._cudnn_rnn_flatten_weight(  # type: ignore[attr-defined]
+            places,
+            len(places),
             cell.input_size,
             cudnn.rnn.get_cudnn_mode(mode),
             cell.hidden_size,
@@ -96,7 +117,24 @@ def _flatten(cell: Any, weights: list[Tensor], mode: str) -> None:
             batch_first,
             bidirectional,
         )
-        for weight, part in zip(own, parts, strict=False):
+        for weight, part in zip(own, places, strict=False):
             weight.data = part
-    _zeros[cell] = parts[3] if len(parts) == 4 else None
-    weights[:] = [*own, *parts[3:]]
+    _places[cell] = places
+    weights[:] = [*own, *places[len(own) :]]
+
+
+def _in_cudnn(weight: Tensor) -> bool:
+    """Whether torch does a whole sequence with such weights in cuDNN.
+
+    torch's own `is_acceptable` does not know that bfloat16 is.
+    """
+    if not torch._use_cudnn_rnn_flatten_weight():  # type: ignore[attr-defined]
+        return False
+    if weight.dtype == torch.bfloat16:
+        return (
+            cudnn.is_available()
+            and cudnn.enabled
+            and (cudnn.version() or 0) >= _BFLOAT16_CUDNN
+            and torch.cuda.get_device_capability(weight.device) >= (8, 0)
+        )
+    return cudnn.is_acceptable(weight)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from rnnlab.cells.base import AdditiveCell, Cell, for_kernel, glorot_uniform
-from rnnlab.cells.cuda import fused_step, second_bias, sequence_arguments
+from rnnlab.cells.cuda import fused_step, run, second_bias, sequence_arguments
 from rnnlab.cells.fast import FastStep, Run, in_inference
 from rnnlab.cells.in_place import gru_in_place, in_place
 
@@ -123,8 +123,7 @@ class GRUCell(_GatedUnit, AdditiveCell):
         if in_place(xs, self.weight_ih, self.weight_hh, self.bias):
             return gru_in_place(state, self.project(xs), self.weight_hh)
         h = for_kernel(state, xs.shape[1])
-        weights = sequence_arguments(self, "GRU")
-        ys, h = torch.gru(xs, h, *weights)
+        ys, h = run(torch.gru, xs, h, sequence_arguments(self, "GRU"))
         return h.select(0, 0), ys
 
 

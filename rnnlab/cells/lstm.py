@@ -11,7 +11,7 @@ from torch.nn.functional import linear
 
 from rnnlab.cells import onednn
 from rnnlab.cells.base import AdditiveCell, for_kernel, glorot_uniform
-from rnnlab.cells.cuda import fused_step, second_bias, sequence_arguments
+from rnnlab.cells.cuda import fused_step, run, second_bias, sequence_arguments
 from rnnlab.cells.fast import FastStep, Run, in_inference
 
 LSTMState = tuple[Tensor, Tensor]
@@ -126,5 +126,5 @@ class LSTMCell(AdditiveCell):
         if onednn.takes(xs, arguments[0]):
             return onednn.lstm(state, xs, arguments[0])
         h, c = for_kernel(state[0], xs.shape[1]), for_kernel(state[1], xs.shape[1])
-        ys, h, c = onednn.torch_lstm(xs, (h, c), *arguments)
+        ys, h, c = run(onednn.torch_lstm, xs, (h, c), arguments)
         return (h.select(0, 0), c.select(0, 0)), ys

@@ -18,7 +18,7 @@ from rnnlab.cells.base import (
     identity,
     named_activation,
 )
-from rnnlab.cells.cuda import fused_step, sequence_arguments
+from rnnlab.cells.cuda import fused_step, run, sequence_arguments
 from rnnlab.cells.fast import FastStep, Run, in_inference
 from rnnlab.cells.in_place import in_place, rnn_in_place
 
@@ -111,7 +111,7 @@ class RNNCell(AdditiveCell):
     @in_inference(_FastRNNStep)
     def step(self, state: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         fused = _STEPS.get(self.activation)
-        if fused is None or x.is_cuda or not fused_step(x):
+        if fused is None or not fused_step(x):
             return self.update(state, self.project(x))
         if x.dim() == 1:
             h = fused(
@@ -126,8 +126,8 @@ class RNNCell(AdditiveCell):
         if in_place(xs, self.weight_ih, self.weight_hh, self.bias):
             return rnn_in_place(state, self.project(xs), self.weight_hh, self.activation)
         h = for_kernel(state, xs.shape[1])
-        weights = sequence_arguments(self, _MODES[self.activation])
-        ys, h = _KERNELS[self.activation](xs, h, *weights)
+        arguments = sequence_arguments(self, _MODES[self.activation])
+        ys, h = run(_KERNELS[self.activation], xs, h, arguments)
         return h.select(0, 0), ys
 
     def describe_arguments(self) -> list[str]:

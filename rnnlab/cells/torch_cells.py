@@ -11,7 +11,7 @@ from torch.nn.functional import linear
 
 from rnnlab.cells import onednn
 from rnnlab.cells.base import AdditiveCell, Cell, for_kernel
-from rnnlab.cells.cuda import fused_step
+from rnnlab.cells.cuda import fused_step, run, zero_bias
 from rnnlab.cells.in_place import gru_in_place, in_place, rnn_in_place
 from rnnlab.errors import RnnlabError
 from rnnlab.nested import State
@@ -66,23 +66,34 @@ class _TorchCell(Cell):
     has_kernel = True
 
     def _run(self, fused: Any, state: Any, xs: Tensor) -> Any:
-        """One of torch's sequence kernels on these weights."""
-        if not xs.is_cuda:
-            return fused(xs, state, *self._flat())
-        # one of several layers lies inside its owner's buffer, which stays as it is: cuDNN copies
-        # its weights at every call, and warns
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "RNN module weights are not part of single")
-            return fused(xs, state, *self._flat())
+        """One of torch's sequence kernels on these weights, which stay where they are."""
+        return run(fused, xs, state, self._flat(), owned=False)
 
     def _flat(self) -> tuple[list[Tensor], bool, int, float, bool, bool, bool]:
         """What torch's sequence kernels take after the input and the state."""
-        weights: list[Tensor] = [self.weight_ih, self.weight_hh]
-        if self.bias_ih is not None and self.bias_hh is not None:
-            weights += [self.bias_ih, self.bias_hh]
+        biases, (weight_ih, weight_hh, *projection) = self._biases(), self._matrices()
         layers, dropout, bidirectional, batch_first = 1, 0.0, False, False
         train = torch.is_grad_enabled()
-        return weights, self.bias_ih is not None, layers, dropout, train, bidirectional, batch_first
+        weights = [weight_ih, weight_hh, *biases, *projection]
+        return weights, bool(biases), layers, dropout, train, bidirectional, batch_first
+
+    def _matrices(self) -> list[Tensor]:
+        return [self.weight_ih, self.weight_hh]
+
+    def _biases(self) -> list[Tensor]:
+        """Both biases, or none; zeros in place of none where cuDNN could find something else.
+
+        If it is given none, it takes what lies behind the weights for zeros of its own. In a buffer
+        with more in it than these weights that may be the next layer.
+        """
+        if self.bias_ih is not None and self.bias_hh is not None:
+            return [self.bias_ih, self.bias_hh]
+        weight = self.weight_ih
+        if not weight.is_cuda:
+            return []
+        entries = sum(each.numel() for each in self._matrices()) + 2 * len(weight)
+        alone = weight.untyped_storage().nbytes() <= entries * weight.element_size()
+        return [] if alone else [zero_bias(weight)] * 2
 
     def describe_arguments(self) -> list[str]:
         shown = [str(self.input_size), str(self.hidden_size)]
@@ -138,7 +149,7 @@ class TorchRNNCell(_TorchCell, AdditiveCell):
         return {"a": a, "h": torch.tanh(a) if self.activation == "tanh" else torch.relu(a)}
 
     def step(self, state: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        if x.is_cuda or not fused_step(x):
+        if not fused_step(x):
             return self.update(state, self.project(x))
         fused = torch.rnn_tanh_cell if self.activation == "tanh" else torch.rnn_relu_cell
         weights = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
@@ -205,7 +216,7 @@ class TorchGRUCell(_TorchCell, AdditiveCell):
         return {"r": r, "z": z, "n": n, "h": (1 - z) * n + z * state}
 
     def step(self, state: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        if x.is_cuda or not fused_step(x):
+        if not fused_step(x):
             return self.update(state, self.project(x))
         weights = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
         if x.dim() == 1:
@@ -266,7 +277,7 @@ class TorchLSTMCell(_TorchCell, AdditiveCell):
         return _gates(u + v, state[1])
 
     def step(self, state: LSTMState, x: Tensor) -> tuple[LSTMState, Tensor]:
-        if x.is_cuda or not fused_step(x):
+        if not fused_step(x):
             return self.update(state, self.project(x))
         h, c = state
         weights = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
@@ -354,10 +365,8 @@ class TorchProjectedLSTMCell(_TorchCell):
             ys, h, c = self._run(torch.lstm, (h, c), xs)
         return (h[0], c[0]), ys
 
-    def _flat(self) -> tuple[list[Tensor], bool, int, float, bool, bool, bool]:
-        flat = super()._flat()
-        flat[0].append(self.weight_hr)
-        return flat
+    def _matrices(self) -> list[Tensor]:
+        return [*super()._matrices(), self.weight_hr]
 
     def describe_arguments(self) -> list[str]:
         shown = super().describe_arguments()
