@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnnlab.cells.base import describe
+from rnnlab.cells.base import autocasts, describe
 from rnnlab.errors import RnnlabError
 from rnnlab.nested import State, fill, named_leaves
 from rnnlab.recur import AT_INIT, Recur, recurs
@@ -33,7 +33,8 @@ def graphed(model: Any, x: Tensor) -> Graphed:
 
     Raises:
         RnnlabError: x or the model is not on a GPU; a model without state, or with a state or
-            output that is not a tensor; at a call: an x of another shape, dtype or device.
+            output that is not a tensor; a step that cannot be captured; autocast is on (also at a
+            call); at a call: an x of another shape, dtype or device.
 
     The model's running state is what it would be otherwise: `model.state`, `reset(model)`,
     `load_states(model, …)` and ordinary calls work between graphed ones, and what a call has
@@ -73,6 +74,7 @@ class Graphed:
         if not isinstance(model, nn.Module) or not self._recurs:
             raise RnnlabError(f"graphed: {describe(model)} has no state; call it as it is.")
         self._x = x.detach().clone()
+        self._refuse_autocast()
         self._record()
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -92,6 +94,7 @@ class Graphed:
                 f"{self!r}: {said}; the graph was captured for {tuple(like.shape)}, {like.dtype}, "
                 f"on {like.device}. graphed(model, x) makes one for another x."
             )
+        self._refuse_autocast()
         with torch.inference_mode(False), torch.no_grad():
             if self._depends_on() != self._seen:
                 self._record()
@@ -112,6 +115,7 @@ class Graphed:
 
     def _record(self) -> None:
         """Capture one step from the model's initial state; its running state stays as it is."""
+        self._seen: Any = None  # where this fails, the next call tries again
         kept = [(recur.__dict__["_state"], recur.__dict__["_lead"]) for recur in self._recurs]
         lead = self._x.shape[:-1]
         try:
@@ -135,12 +139,27 @@ class Graphed:
                     for static, value in zip(statics, leaves, strict=True):
                         static.copy_(value)
 
-                self._replay = self._capture(step)
+                try:
+                    self._replay = self._capture(step)
+                except RuntimeError as error:
+                    # the end of a capture that has failed raises an error of its own
+                    reason = str(error.__context__ or error).strip().partition("\n")[0]
+                    raise RnnlabError(
+                        f"{self!r}: a step cannot be captured ({reason}). It must not wait for the "
+                        "GPU: no .item(), no branch on what a tensor holds."
+                    ) from error
         finally:
             for recur, (state, lead_before) in zip(self._recurs, kept, strict=True):
                 recur._advance(state, lead_before)
         self._left: list[Any] = [None] * len(self._recurs)
         self._seen = self._depends_on()
+
+    def _refuse_autocast(self) -> None:
+        if autocasts(self._x.device.type):  # its copies of the weights do not outlive it
+            raise RnnlabError(
+                "graphed: autocast is on, and a graph cannot keep what it makes of the weights. "
+                "Call it outside; model.to(torch.float16) has the whole model in that type."
+            )
 
     def _depends_on(self) -> list[Any]:
         """Where the weights are, and the mode of every module: what a graph has in it for good."""
@@ -220,13 +239,12 @@ def _put(recur: Recur, static: State, lead: torch.Size) -> None:
 def _captured(device: torch.device, step: Callable[[], None]) -> Callable[[], None]:
     """`step` as a CUDA graph; a call replays it."""
     with torch.cuda.device(device):
-        stream = torch.cuda.Stream()
+        stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        with torch.cuda.stream(stream):  # left also where a capture fails, unlike that of the graph
             for _ in range(_WARM_UPS):
                 step()
+            with torch.cuda.graph(graph, stream=stream):  # torch's own is on one GPU for good
+                step()
         torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=stream):  # torch's own stream is on one GPU for good
-            step()
     return graph.replay

@@ -159,6 +159,43 @@ def test_what_cannot_be_captured(make, text):
         Graphed(make(), torch.ones(I), lambda step: step)
 
 
+def test_a_capture_that_fails_is_tried_again():
+    g, m, other, capture = pair(B)
+    xs = filled(3, B, I)
+    close(g(xs[0]), plain(other, xs[0]), 1e-12)
+
+    def fail(step):
+        try:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+        finally:
+            raise RuntimeError("capture ended")  # as torch.cuda.graph does
+
+    g._capture = fail
+    m.eval()
+    for _ in range(2):
+        with pytest.raises(
+            RnnlabError, match=r"\(operation not permitted .* capturing\)\. It must"
+        ):
+            g(xs[1])
+        m.train()  # what the last capture was for
+        agree(m, other)
+    g._capture = capture
+    for x in xs[1:]:
+        close(g(x), plain(other, x), 1e-12)
+    agree(m, other)
+
+
+def test_autocast_is_refused():
+    g, m, _, _ = pair(B)
+    before = rl.states(m)
+    with torch.autocast("cpu", torch.bfloat16):
+        with pytest.raises(RnnlabError, match="autocast is on"):
+            g(filled(B, I))
+        with pytest.raises(RnnlabError, match="autocast is on"):
+            pair(B)
+    assert rl.states(m)["0.h"] is before["0.h"]
+
+
 def test_without_a_gpu_it_says_so():
     with pytest.raises(RnnlabError, match="CUDA graphs need an NVIDIA GPU; x is on cpu"):
         graphed(model(), filled(I))

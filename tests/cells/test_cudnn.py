@@ -66,9 +66,11 @@ def side_by_side(cell):
 def test_weights_are_moved_once_and_trained_where_they_are(moves, kind, bias):
     m, xs = Recur(randomise(kind(I, H, bias=bias, dtype=F64))), filled(T, B, I)
     before = [weight.detach().clone() for weight in m.parameters()]
-    with torch.inference_mode():  # what it leaves can be trained with
+    with torch.inference_mode():
         unroll(m, xs)
     assert side_by_side(m.cell)
+    weights, *_ = cuda.sequence_arguments(m.cell, "LSTM")
+    assert not any(weight.is_inference() for weight in weights)  # a graph may keep them
     close([weight.detach() for weight in m.parameters()], before, 0)
     optimizer = torch.optim.SGD(m.parameters(), lr=0.1)
     for _ in range(2):
