@@ -263,7 +263,7 @@ def scan(cell: Cell, parts: Parts, xs: Tensor) -> tuple[Parts, Tensor]:
         u, parts = cell.project(xs), _rows(parts, xs)
         if sweepable(cell, parts, u):
             return sweep(cell, parts, u, xs if fused else None)
-    if fused and not _differentiated_forward() and not _taken_apart(xs):
+    if fused and not _differentiated_forward() and not _taken_apart():
         state, ys = cell.kernel(as_state(parts), xs)
         return as_parts(state), ys
     parts = _rows(parts, xs)
@@ -345,9 +345,9 @@ def _differentiated_forward() -> bool:
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
-def _taken_apart(xs: Tensor) -> bool:
-    """Whether torch.compile would make single steps of a kernel: of an LSTM's it makes an error."""
-    return not xs.is_cuda and torch.compiler.is_compiling()
+def _taken_apart() -> bool:
+    """Whether torch.compile is at work, which makes single steps of a kernel, also of cuDNN's."""
+    return torch.compiler.is_compiling()
 
 
 def _ordinary(device: str) -> bool:
