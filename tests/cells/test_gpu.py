@@ -136,11 +136,42 @@ def test_a_graph_from_before_the_buffer_can_still_be_gone_through(kind):
     close([slope.cpu() for slope in gradients(weighted(ys.cpu()), m)], want)
 
 
-@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
-@pytest.mark.parametrize("layers", [1, 2])
-def test_adapted_layers_leave_the_buffer_of_their_owner(kind, layers):
+@FUSED
+def test_a_first_call_in_inference_leaves_weights_that_can_be_trained(kind):
+    m, xs = Recur(randomise(kind(I, H, dtype=F64))), filled(T, B, I)
+    want = gradients(weighted(unroll(m, xs)), m)
+    m.cuda().reset()
+    with torch.inference_mode():
+        unroll(m, xs.cuda())
+    m.reset()
+    slopes = gradients(weighted(unroll(m, xs.cuda())), m)
+    close([slope.cpu() for slope in slopes], want)
+
+
+@FUSED
+def test_steps_can_be_differentiated_twice(kind):
+    m = Recur(randomise(kind(I, H, dtype=F64)))
+    found = []
+    for device in ("cpu", "cuda"):
+        m.to(device).reset()
+        xs = filled(3, B, I).to(device).requires_grad_()
+        (slope,) = torch.autograd.grad(weighted(loop(m, xs)), xs, create_graph=True)
+        found.append([each.cpu() for each in gradients(weighted(slope), m.cell, xs)])
+    close(*found)
+
+
+LAYERS = [
+    (kind, {"num_layers": layers, "bias": bias, **more})
+    for kind, more in [(nn.LSTM, {}), (nn.GRU, {}), (nn.RNN, {}), (nn.LSTM, {"proj_size": 2})]
+    for layers in (1, 2)
+    for bias in (True, False)
+]
+
+
+@pytest.mark.parametrize(("kind", "options"), LAYERS, ids=str)
+def test_adapted_layers_leave_the_buffer_of_their_owner(kind, options):
     """No warning (the tests make one an error), neither here nor when the owner goes on."""
-    theirs = kind(I, H, num_layers=layers, dtype=F64).cuda()
+    theirs = kind(I, H, dtype=F64, **options).cuda()
     m, xs = rl.adapt(theirs), filled(T, B, I).cuda()
     want = theirs(xs)[0]
     slopes = gradients(weighted(want.cpu()), theirs)
