@@ -83,8 +83,8 @@ class _TorchCell(Cell):
     def _biases(self) -> list[Tensor]:
         """Both biases, or none; zeros in place of none where cuDNN could find something else.
 
-        If it is given none, it takes what lies behind the weights for zeros of its own. In a buffer
-        with more in it than these weights that may be the next layer.
+        If it is given none, it takes what lies behind the weights for zeros of its own. In the
+        buffer of several layers, all matrices before all biases, that is the next layer.
         """
         if self.bias_ih is not None and self.bias_hh is not None:
             return [self.bias_ih, self.bias_hh]

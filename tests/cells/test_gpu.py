@@ -168,7 +168,9 @@ LAYERS = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "options"), LAYERS, ids=str)
+@pytest.mark.parametrize(
+    ("kind", "options"), LAYERS, ids=[f"{kind.__name__} {options}" for kind, options in LAYERS]
+)
 def test_adapted_layers_leave_the_buffer_of_their_owner(kind, options):
     """No warning (the tests make one an error), neither here nor when the owner goes on."""
     theirs = kind(I, H, dtype=F64, **options).cuda()
