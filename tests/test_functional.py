@@ -13,7 +13,8 @@ from torch.func import jacfwd, jacrev, jvp, vmap
 import rnnlab as rl
 from rnnlab.adapters import adapt
 from rnnlab.cells.registry import CELLS
-from rnnlab.functional import ModelCell, Unfused, as_cell
+from rnnlab.functional import ModelCell, as_cell
+from rnnlab.unfused import Unfused
 from tests.helpers import F64, close, filled, joined, numeric_jacobian, randomise, weighted
 
 # torch's own rules for jvp are made with torch.jit.script when they are first used

@@ -20,11 +20,12 @@ from rnnlab.cells.torch_cells import TorchLSTMCell
 from rnnlab.derive.memory import LSTMS, lstm_gates, scan_memory
 from rnnlab.errors import RnnlabError
 from rnnlab.fingerprint import fingerprint, first_difference
-from rnnlab.functional import Unfused, private_copy
+from rnnlab.functional import private_copy
 from rnnlab.layers import Chain, Stacked
 from rnnlab.nested import fill, named_leaves
 from rnnlab.recur import Recur, recurs
 from rnnlab.trace import Trace
+from rnnlab.unfused import Unfused
 from rnnlab.unroll import _ANY_LEADING_DIMS, _is
 
 
