@@ -171,25 +171,27 @@ class Column:
             rows = as_numpy(torch.stack(self.pending))
         else:
             rows = np.asarray(self.pending)
-        self._store(rows)
-        self.pending.clear()
+        self._store(rows, self.pending)
 
-    def _store(self, rows: np.ndarray) -> None:
+    def _store(self, rows: np.ndarray, moved: list[Any] | None = None) -> None:
+        """Add an array, and empty the list whose rows it holds."""
+        moved = [] if moved is None else moved
         if not len(rows):
             return
-        self._starts.append(self._stored)
-        self._chunks.append(rows)
-        self._stored += len(rows)
+        starts, chunks, stored = [*self._starts, self._stored], [*self._chunks, rows], len(rows)
         # like the digits of a number to the base 16: few chunks, every row copied a few times only,
         # no spare memory
         count, last = 0, _digit(rows)
-        for chunk in reversed(self._chunks):
+        for chunk in reversed(chunks):
             if chunk.nbytes > MERGED or chunk.dtype != rows.dtype or _digit(chunk) > last:
                 break
             count += 1
         if count > FAN:
-            self._chunks[-count:] = [np.concatenate(self._chunks[-count:])]
-            del self._starts[1 - count :]
+            chunks[-count:] = [np.concatenate(chunks[-count:])]
+            del starts[1 - count :]
+        # no call from here on, where an interrupt could come in between
+        self._starts, self._chunks, self._stored = starts, chunks, self._stored + stored
+        moved[:] = ()
 
 
 def _digit(chunk: np.ndarray) -> int:

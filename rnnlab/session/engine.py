@@ -261,33 +261,52 @@ class Engine(Watched):
         except BaseException:
             self._change = None
             put_back()
+            for branch, length in entry.grown:
+                branch.cut(length)  # what an interrupt has left half recorded, too
             self._take_back(entry)
             raise
-        self._change = None
-        entry.after = (self._branch, self._t)
-        self._entries.append(entry)
-        self._undone.clear()
+        # no call from here on, where an interrupt could come in between
+        self._change, entry.after = None, (self._branch, self._t)
+        self._undone = []
+        self._entries += (entry,)
 
     def _step(self, xs: tuple[Any, ...], label: str | None) -> Any:
         """One step as a command; steps in a row share an entry of the log."""
         self._refuse_if_busy()
         before = (self._branch, self._t)
-        y = self._advance(xs, label)
-        branch, after = self._branch, (self._branch, self._t)
         last = self._entries[-1] if len(self._entries) > self._sealed else None
-        if branch is before[0] and last is not None and last.leads_to(before):
-            last.after = after
-            self._undone.clear()
-            self._lane = open_lane(self, last)
+        more = last is not None and last.leads_to(before)
+        known, forks, logged = len(self._branches), self._t < len(self._branch), False
+        try:
+            y = self._advance(xs, label)
+            branch, after = self._branch, (self._branch, self._t)
+            entry = last if more and not forks else Entry(None, before, after)
+            assert entry is not None
+            if entry is not last:
+                entry.edits = len(self._edits)
+                if forks:
+                    entry.added.append(branch)
+                else:
+                    entry.grown.append(before)
+            # no call from here on, where an interrupt could come in between
+            entry.after, self._undone, logged = after, [], True
+            if entry is not last:
+                self._entries += (entry,)
+            else:
+                self._lane = open_lane(self, entry)
             return y
-        entry = Entry(None, before, after, edits=len(self._edits))
-        if branch is before[0]:
-            entry.grown.append(before)
-        else:
-            entry.added.append(branch)
-        self._entries.append(entry)
-        self._undone.clear()
-        return y
+        except BaseException:
+            if not logged:
+                self._forget(*before, known, forks)
+            raise
+
+    def _forget(self, branch: Branch, t: int, known: int, forks: bool) -> None:
+        """Go back to a place, and forget a step from there that did not come to its end."""
+        while len(self._branches) > known:
+            self._branches.popitem()
+        if not forks:
+            branch.cut(t)
+        self._enter(branch, t)
 
     def _take_back(self, entry: Entry) -> Undone:
         edits = self._edits[entry.edits :]

@@ -8,6 +8,10 @@ knows what to say. The function is gone as soon as the session goes anywhere els
 Around a kernel that has emptied the caches, every function that was not called just before costs
 microseconds. So each of the two ways is one function without calls of ours in between, though they
 end alike; and the two copies of a step, the row and the output, are made one after the other.
+
+An interrupt (Ctrl-C) comes between a step and the next, or it undoes the one that it falls in:
+Python lets it in where something is called or a loop goes round, so what changes the session is
+put last, without either.
 """
 
 from __future__ import annotations
@@ -73,7 +77,7 @@ def _cell_lane(engine: Engine, entry: Entry, recur: Recur, column: Column) -> La
     step, weights = fast.step, stepper.watch.marks()
     way = fast.free[-1] if fast.free else None  # it is another when a weight is another
     rows, pending = column.blanks.rows, column.pending
-    vectors, full, highest = rows[0][0].dim() == 1, PENDING - 1, column.blanks.highest
+    vectors, highest = rows[0][0].dim() == 1, column.blanks.highest
 
     def take(x: Any) -> Any:
         nonlocal state
@@ -87,11 +91,11 @@ def _cell_lane(engine: Engine, entry: Entry, recur: Recur, column: Column) -> La
         for weight, version in weights:
             if weight._version != version:
                 return SLOW
-        engine._working, grad = True, _grad()
-        if grad:
-            _set_grad(False)
-        past = None
+        grad, past = _grad(), None
         try:
+            engine._working = True
+            if grad:
+                _set_grad(False)
             past = _without_autograd()
             if _address(x) % ALIGNED or not _in_one_piece(x):
                 x = _own(x)
@@ -100,6 +104,9 @@ def _cell_lane(engine: Engine, entry: Entry, recur: Recur, column: Column) -> La
                 return SLOW
             after, y = done
             place = len(pending)
+            if place == PENDING:
+                column.flush()
+                place = 0
             row, content = rows[place]
             leaves = (x, *after, y) if type(after) is tuple else (x, after, y)
             if vectors:  # no dimension to be looked at
@@ -110,25 +117,23 @@ def _cell_lane(engine: Engine, entry: Entry, recur: Recur, column: Column) -> La
             high = content()[highest]
             if 127 in high or 255 in high:  # perhaps not finite: see Blanks
                 return SLOW
+            if _journal.entries is not None:
+                _journal.entries.append((recur, state, slots["_lead"]))
+            pending[place:] = (row,)  # from here on no call: see above
+            branch.count += 1
+            slots["_state"] = state = after
+            engine._states = [after]
+            engine._t = t = engine._t + 1
+            entry.after = (branch, t)
         except BaseException as error:
             past = None
             engine._restore(error)
             raise
         finally:
             past = None  # noqa: F841  (now, not when a traceback lets go of it)
+            engine._working = False
             if grad:
                 _set_grad(True)
-            engine._working = False
-        pending.append(row)
-        if place == full:
-            column.flush()
-        branch.count += 1
-        if _journal.entries is not None:
-            _journal.entries.append((recur, state, slots["_lead"]))
-        slots["_state"] = state = after
-        engine._states = [after]
-        engine._t = t = engine._t + 1
-        entry.after = (branch, t)
         return y
 
     return take
@@ -154,11 +159,11 @@ def _model_lane(engine: Engine, entry: Entry, layout: Layout, column: Column) ->
         for slots, state, fast in zip(parts, engine._states, primed):  # noqa: B905
             if slots["_state"] is not state or (fast and slots["_fast"].state is not state):
                 return SLOW
-        put_back = stepper.aside.keep()
-        engine._working, grad = True, _grad()
-        if grad:
-            _set_grad(False)
+        put_back, grad = stepper.aside.keep(), _grad()
         try:
+            engine._working = True
+            if grad:
+                _set_grad(False)
             if _address(x) % ALIGNED or not _in_one_piece(x):
                 x = _own(x)
             y = model(x)
@@ -173,28 +178,30 @@ def _model_lane(engine: Engine, entry: Entry, layout: Layout, column: Column) ->
             if not layout.fits(leaves, None):
                 return left(put_back)
             after = stepper.settle((x,))
-            row = blanks.pack(len(pending), leaves)
+            place = len(pending)
+            if place == PENDING:
+                column.flush()
+                place = 0
+            row = blanks.pack(place, leaves)
             if row is None:
                 return left(put_back)
             y = _cat((y,))
             weights = stepper.weights_now()
+            if branch.marked is not weights:
+                branch.mark(weights)
+            pending[place:] = (row,)  # from here on no call: see above
+            branch.count += 1
+            engine._states = after
+            engine._t = t = engine._t + 1
+            entry.after = (branch, t)
         except BaseException as error:
             put_back()
             engine._restore(error)
             raise
         finally:
+            engine._working = False
             if grad:
                 _set_grad(True)
-            engine._working = False
-        if branch.marked is not weights:
-            branch.mark(weights)
-        pending.append(row)
-        if len(pending) == PENDING:
-            column.flush()
-        branch.count += 1
-        engine._states = after
-        engine._t = t = engine._t + 1
-        entry.after = (branch, t)
         return y
 
     return take
