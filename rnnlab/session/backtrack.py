@@ -33,7 +33,15 @@ def last(session: Any, predicate: Predicate | Callable[[Trace, int], bool]) -> i
         )
     trace = session.trace()[: session.t]
     if isinstance(predicate, Predicate):
-        held = np.flatnonzero(predicate.steps(session, trace))
+        try:
+            held = np.flatnonzero(predicate.steps(session, trace))
+        except RnnlabError:
+            raise
+        except Exception as error:
+            raise RnnlabError(
+                f"Session: the predicate {predicate.title!r} given to backtrack failed with "
+                f"{type(error).__name__}: {error}."
+            ) from error
         return int(held[-1]) + 1 if len(held) else None
     for t in range(session.t, 0, -1):
         try:

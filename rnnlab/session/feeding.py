@@ -96,7 +96,7 @@ class Feeding(Reading):
                 return stepper.as_inputs((xs,))[0], None
             if isinstance(xs, np.ndarray) and xs.ndim > 1:
                 return stepper.encoded((xs,))[0], None
-        given = list(xs)
+        given = _taken(xs)
         encode = stepper.encode
         labels = None if encode is None else [_label(encode, (x,)) for x in given]
         return _stacked([stepper.encoded((x,)) for x in given]), labels
@@ -138,6 +138,18 @@ class Feeding(Reading):
             raise
         except Exception as error:
             raise refused("decode", error) from error
+
+
+def _taken(xs: Iterable[Any]) -> list[Any]:
+    """All elements, which somebody's generator makes."""
+    given: list[Any] = []
+    try:
+        given.extend(xs)
+    except RnnlabError:
+        raise
+    except Exception as error:
+        raise refused(f"what run was given (after {len(given)} inputs)", error) from error
+    return given
 
 
 def _label(encode: Callable[..., Any], inputs: tuple[Any, ...]) -> str | None:

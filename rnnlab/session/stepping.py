@@ -57,6 +57,11 @@ class Stepper:
                 "with one inside, rl.adapt(model) of a torch.nn model, or Recur(cell, init) around "
                 "a cell function of your own."
             )
+        if not callable(model):
+            raise RnnlabError(
+                f"Session: {short(model)} cannot be called with an input. Give the layers as one "
+                "model: rl.Chain(*layers), or an nn.Module of your own."
+            )
         self.encode = encode
         self.allow_nonfinite = allow_nonfinite
         self.slots = [recur.__dict__ for _, recur in self.recurs]
@@ -229,15 +234,16 @@ class Stepper:
         tokens = _reads_tokens(self.model)
         if isinstance(x, (int, float, complex)) and not isinstance(x, bool) and not tokens:
             return x
+        array = why = None
         try:
             array = np.asarray(x)
-        except ValueError:  # rows of unequal length
-            array = None
+        except Exception as error:  # rows of unequal length, or what an object's own way raises
+            why = error
         if array is None or array.dtype.kind not in "fiubc":
             raise RnnlabError(
                 f"Session: cannot turn {describe(x)} into an input. Give a tensor, an array or a "
                 "list of numbers, or make the session with an encode function."
-            )
+            ) from why
         like = self._like()
         dtype = torch.get_default_dtype() if like is None else like.dtype
         if array.dtype.kind == "c":

@@ -8,6 +8,7 @@ import torch
 
 import rnnlab as rl
 from rnnlab.session import (
+    Predicate,
     Session,
     Span,
     argmax_changed,
@@ -376,6 +377,8 @@ class TestBacktrack:
             rl.RnnlabError, match=r"backtrack failed at step \d with ZeroDivisionError"
         ):
             self.session().backtrack(lambda trace, t: 1 / 0)
+        with pytest.raises(rl.RnnlabError, match=r"'mine' .* failed with ZeroDivisionError"):
+            self.session().backtrack(Predicate("mine", lambda session, trace: 1 / 0))
 
     @pytest.mark.parametrize(
         "make",

@@ -242,3 +242,38 @@ def test_the_remedy_for_another_batch_works(name):
                     feed(torch.ones(3, 3))
     s.reset()
     assert len(s.step(torch.ones(3, 3))) == 3
+
+
+def broken(count):
+    """A stream that ends in a failure."""
+    yield from inputs(count)
+    raise OSError("the disk is gone")
+
+
+class Unreadable:
+    def __array__(self, dtype=None, copy=None):
+        raise OSError("the disk is gone")
+
+
+@pytest.mark.parametrize(
+    ("feed", "said"),
+    [
+        (lambda s: s.run(broken(3)), r"run was given \(after 3 inputs\) failed with OSError"),
+        (lambda s: s.run([*inputs(1), Unreadable()]), "cannot turn Unreadable .* into an input"),
+        (lambda s: s.step(Unreadable()), "cannot turn Unreadable .* into an input"),
+    ],
+)
+def test_inputs_that_cannot_be_had_are_refused_with_the_cause(feed, said):
+    s = Session(make("gru"))
+    s.step(inputs(1)[0])
+    before = contents(s)
+    with pytest.raises(rl.RnnlabError, match=said) as caught:
+        feed(s)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert contents(s) == before
+    assert len(s.log) == 1
+
+
+def test_what_is_no_one_model_is_refused_at_once():
+    with pytest.raises(rl.RnnlabError, match=r"cannot be called .* rl\.Chain\(\*layers\)"):
+        Session([rl.RNN(3, 4), rl.Dense(4, 2)])
