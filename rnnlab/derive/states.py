@@ -13,8 +13,8 @@ from rnnlab.derive.gates import evaluate, join, refuse_dropout, state_names
 from rnnlab.derive.memory import LSTMS, lstm_gates, lstm_weights, scan_memory, scan_memory_
 from rnnlab.errors import RnnlabError
 from rnnlab.layers import Chain
-from rnnlab.nested import State, named_leaves
-from rnnlab.recur import Recur, atomic, recurs
+from rnnlab.nested import State, map_leaves, named_leaves
+from rnnlab.recur import AT_INIT, Recur, atomic, recurs
 from rnnlab.unroll import _hooked, _is, _layerwise, unroll
 
 CHUNK_BYTES = 1 << 20
@@ -94,11 +94,14 @@ def _stepped(model: Any, path: str, xs: Any, gates: bool) -> tuple[Any, dict[str
     inside = recurs(model)
     if gates:
         refuse_dropout(model)
+    for _, recur in inside:  # a cell may work in the memory of its state, and give that out as y
+        if recur.__dict__["_state"] is AT_INIT:
+            recur._advance(map_leaves(_copy, recur.init), None)
     first = _row(inside)
     rows: list[dict[str, Any]] = []
     ys = []
     for x in xs:
-        ys.append(model(x))
+        ys.append(map_leaves(_copy, model(x)))
         rows.append(_row(inside))
     if any(row.keys() != rows[0].keys() for row in rows):
         raise RnnlabError("run_states: the structure of the state changed on the way.")
@@ -113,6 +116,10 @@ def _stepped(model: Any, path: str, xs: Any, gates: bool) -> tuple[Any, dict[str
     found = {join(path, name): value for name, value in found.items()}
     whole = isinstance(xs, Tensor) and all(isinstance(y, Tensor) for y in ys)
     return (torch.stack(ys) if whole else ys), found
+
+
+def _copy(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 def _row(inside: list[tuple[str, Recur]]) -> dict[str, Tensor]:

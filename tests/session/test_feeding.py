@@ -277,3 +277,27 @@ def test_inputs_that_cannot_be_had_are_refused_with_the_cause(feed, said):
 def test_what_is_no_one_model_is_refused_at_once():
     with pytest.raises(rl.RnnlabError, match=r"cannot be called .* rl\.Chain\(\*layers\)"):
         Session([rl.RNN(3, 4), rl.Dense(4, 2)])
+
+
+def in_place():
+    def walk(h, x):
+        h.add_(x)
+        return h, h
+
+    return rl.Recur(walk, torch.zeros(3))
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+@pytest.mark.parametrize("kind", [list, torch.stack])
+def test_a_cell_that_works_in_place_is_recorded_step_for_step(kind, steps):
+    """Its state and output are one piece of memory, that of the initial state at first."""
+    xs = inputs(4)
+    whole, single = Session(in_place()), Session(in_place())
+    for x in xs[:steps]:
+        whole.step(x)
+    ys = whole.run(kind(xs[steps:]))
+    wanted = [single.step(x) for x in xs]
+    assert [bits(y) for y in ys] == [bits(y) for y in wanted[steps:]]
+    for name in ("h", "y"):
+        assert bits(whole.trace()[name]) == bits(single.trace()[name])
+    assert not whole.model.init.any()
