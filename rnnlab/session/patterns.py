@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnlab.cells.base import describe
 from rnnlab.errors import RnnlabError
 from rnnlab.trace import Trace
 
@@ -84,6 +85,7 @@ def find(
         >>> find(Trace({"h": h}), {"h": [0, 1]}, at_least=1)
         [Span(steps 1–3, strength 0.333)]
     """
+    _check_trace("find", trace)
     if isinstance(above, bool) or not isinstance(above, (int, float, np.number)):
         raise RnnlabError(f"find: above must be a number, got {above!r}.")
     signed = _signed(trace, units)
@@ -109,7 +111,7 @@ def match(
     span: Span | slice | tuple[int, int],
     recordings: Trace | Sequence[Trace] | None = None,
     *,
-    names: Sequence[str] | None = None,
+    names: str | Sequence[str] | None = None,
     units: Iterable[Unit] | Mapping[str, Sequence[int]] | None = None,
     top: int = 10,
 ) -> list[Match]:
@@ -135,11 +137,12 @@ def match(
         >>> match(Trace({"h": h}, initial={"h": [0.0]}), slice(1, 4), top=1)
         [Match(recording 0, steps 8–10, similarity 1.000)]
     """
+    _check_trace("match", trace)
     start, stop = _bounds(span, len(trace))
     if stop <= start:
         raise RnnlabError(f"match: the span is empty ({start} to {stop}).")
     if units is None:
-        names = list(names or trace.states or trace.names)
+        names = [names] if isinstance(names, str) else list(names or trace.states or trace.names)
         columns: Any = lambda t: np.concatenate([_parts(t, name) for name in names], axis=1)  # noqa: E731
     else:
         chosen = _listed(units)
@@ -168,6 +171,14 @@ def match(
         scored += _peaks(scores, length, top, number)
     scored.sort(key=lambda found: (-found[0], found[1], found[2]))
     return [Match(number, at, at + length, score) for score, number, at in scored[:top]]
+
+
+def _check_trace(caller: str, trace: Any) -> None:
+    if not isinstance(trace, Trace):
+        raise RnnlabError(
+            f"{caller}: the recording must be a Trace, as session.trace() gives it; got "
+            f"{describe(trace)}."
+        )
 
 
 def _similarity(rows: np.ndarray, pattern: np.ndarray) -> np.ndarray:
@@ -277,15 +288,14 @@ def _rows(trace: Trace, name: str) -> np.ndarray:
 
 
 def _bounds(span: Any, steps: int) -> tuple[int, int]:
-    if isinstance(span, Span):
-        return span.start, span.stop
-    if isinstance(span, slice):
+    pair: Any = (span.start, span.stop) if isinstance(span, Span) else span
+    if isinstance(span, slice) and span.step in (None, 1):
         start, stop, _ = span.indices(steps)
         return start, stop
-    whole = isinstance(span, tuple) and len(span) == 2 and all(map(_is_whole, span))
-    if not whole or not 0 <= span[0] <= span[1] <= steps:
+    whole = isinstance(pair, tuple) and len(pair) == 2 and all(map(_is_whole, pair))
+    if not whole or not 0 <= pair[0] <= pair[1] <= steps:
         raise RnnlabError(
             "match: the span is what find gave, a slice of steps, or (start, stop) between 0 and "
             f"{steps}; got {span!r}."
         )
-    return int(span[0]), int(span[1])
+    return int(pair[0]), int(pair[1])

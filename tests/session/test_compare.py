@@ -247,7 +247,9 @@ class TestMatch:
         trace = trace_of(rows)
         assert match(trace, (3, 6), trace[10:], top=1) == match(trace, (3, 6), [trace[10:]], top=1)
 
-    @pytest.mark.parametrize("span", [5, "ab", (-3, 4), (2, 9), (1.0, 2.0)])
+    @pytest.mark.parametrize(
+        "span", [5, "ab", (-3, 4), (2, 9), (1.0, 2.0), Span(3, 9, 1.0), slice(0, 4, 2)]
+    )
     def test_no_span(self, span):
         with pytest.raises(
             rl.RnnlabError, match=r"^match: the span is what find gave, .* 0 and 5; "
@@ -290,6 +292,18 @@ class TestMatch:
         trace = Trace({"h": np.zeros((5, 1))})
         with pytest.raises(rl.RnnlabError, match=r"^match: (recordings are Traces|top must be)"):
             match(trace, slice(0, 2), **wrong)
+
+    def test_one_name_is_a_name(self):
+        h = np.array([0, 1, 2, 1, 0, 0, 0, 1, 2, 1, 0, 0.0])[:, None]
+        trace = Trace({"0.h": h, "1.h": -h}, initial={"0.h": [0.0], "1.h": [0.0]})
+        assert match(trace, slice(1, 4), names="0.h") == match(trace, slice(1, 4), names=["0.h"])
+
+    @pytest.mark.parametrize("what", [None, "main", Session(accumulator())])
+    def test_what_is_no_trace(self, what):
+        with pytest.raises(rl.RnnlabError, match=r"^find: the recording must be a Trace"):
+            find(what, {"h": [0]})
+        with pytest.raises(rl.RnnlabError, match=r"^match: the recording must be a Trace"):
+            match(what, (0, 2))
 
     def test_an_empty_span(self):
         with pytest.raises(rl.RnnlabError, match=r"^match: the span is empty \(2 to 2\)\.$"):
