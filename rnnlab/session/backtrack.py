@@ -10,6 +10,7 @@ import numpy as np
 
 from rnnlab.cells.base import describe
 from rnnlab.errors import RnnlabError
+from rnnlab.session.wording import check_number
 from rnnlab.trace import Trace
 
 
@@ -160,8 +161,7 @@ def differ(branch: str, by: float, name: str | None = None) -> Predicate:
 def _check(caller: str, *, name: Any, threshold: Any) -> None:
     if not isinstance(name, str):
         raise RnnlabError(f"{caller}: a name must come first, got {describe(name)}.")
-    if isinstance(threshold, bool) or not isinstance(threshold, (int, float, np.number)):
-        raise RnnlabError(f"{caller}: the threshold must be a number, got {describe(threshold)}.")
+    check_number(caller, "the threshold", threshold)
 
 
 def _ordered(caller: str, trace: Trace, name: str) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from rnnlab.errors import RnnlabError
 from rnnlab.session.alignment import aligned
 from rnnlab.session.session import Session
+from rnnlab.session.wording import check_number
 from rnnlab.trace import Trace
 
 
@@ -49,6 +50,7 @@ class Comparison:
 
         A distance that is not a number counts as one that does.
         """
+        check_number("begins", "above", above)
         found = np.flatnonzero(~(self._known(self.distance, name) <= above))
         return int(found[0]) if len(found) else None
 
@@ -57,6 +59,7 @@ class Comparison:
 
         A distance that is not a number has not died out.
         """
+        check_number("dies_out", "share", share)
         distance = self._known(self.distance, name)
         large = np.flatnonzero(~(distance <= share * np.nanmax(distance, initial=0.0)))
         after = int(large[-1]) + 1 if len(large) else 0
@@ -135,9 +138,10 @@ def compare(session: Any, a: Any = None, b: Any = None, *, align: str = "step") 
     }
     names = [name for name in names if name not in left_out]
     if not names:
+        why = "; ".join(f"{name}: {text}" for name, text in left_out.items())
         raise RnnlabError(
-            f"compare: {name_a!r} and {name_b!r} record nothing of the same shape "
-            f"({', '.join(one.names) or 'nothing'}; {', '.join(two.names) or 'nothing'})."
+            f"compare: {name_a!r} and {name_b!r} record nothing of the same shape"
+            + (f" ({why})." if why else ".")
         )
     steps = _aligned(one, two, align)
     gaps = {}

@@ -152,12 +152,16 @@ class Editing(Engine):
         chosen = units_of(name, units, now)
         if callable(value):
             part = part_of(now, chosen)
+            self._refuse_if_busy()
+            self._working = True
             try:
                 value = value(part)
             except Exception as error:
                 raise RnnlabError(
                     f"Session: the function for {name} failed with {type(error).__name__}: {error}."
                 ) from error
+            finally:
+                self._working = False
         return Poke(name, chosen, self._value(name, now, chosen, value))
 
     def _clamp(self, name: str, units: Units, value: Any, steps: int | None) -> Clamp:

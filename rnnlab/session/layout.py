@@ -57,8 +57,8 @@ class Slot:
 
     @property
     def whole(self) -> bool:
-        """Whether the column holds nothing else."""
-        return self.start == self.stop
+        """Whether it is a number: the column holds nothing else, and has no axis of units."""
+        return not self.shape
 
 
 class Layout:

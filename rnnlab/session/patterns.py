@@ -10,6 +10,7 @@ import numpy as np
 
 from rnnlab.cells.base import describe
 from rnnlab.errors import RnnlabError
+from rnnlab.session.wording import check_number
 from rnnlab.trace import Trace
 
 Unit = tuple[str, int] | tuple[str, int, int]
@@ -86,8 +87,7 @@ def find(
         [Span(steps 1–3, strength 0.333)]
     """
     _check_trace("find", trace)
-    if isinstance(above, bool) or not isinstance(above, (int, float, np.number)):
-        raise RnnlabError(f"find: above must be a number, got {above!r}.")
+    check_number("find", "above", above)
     signed = _signed(trace, units)
     wanted = signed.shape[1] if at_least is None else at_least
     if not _is_whole(wanted) or not 1 <= wanted <= signed.shape[1]:

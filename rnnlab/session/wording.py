@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from rnnlab.cells.base import describe
 from rnnlab.errors import RnnlabError
 
 
@@ -44,6 +46,13 @@ def short(model: Any) -> str:
     """The model in a few words."""
     text = " ".join(repr(model).split())
     return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def check_number(caller: str, name: str, value: Any) -> None:
+    """Raise unless `value` is a number that others can be compared with."""
+    known = isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, complex))
+    if not known or np.isnan(value):
+        raise RnnlabError(f"{caller}: {name} must be a number, got {describe(value)}.")
 
 
 def not_finite(what: str) -> RnnlabError:

@@ -102,8 +102,17 @@ class TestCompare:
             compare(session, "main", "main@3", align="label")
         with pytest.raises(rl.RnnlabError, match=r"^Session: no branch 'x'\."):
             compare(session, "main", "x")
-        with pytest.raises(rl.RnnlabError, match=r"record nothing of the same shape"):
+        with pytest.raises(
+            rl.RnnlabError, match=r"nothing of the same shape .*y: \(.*\) a step in "
+        ):
             compare(session.trace(), trace_of([[1]]))
+        found = compare(session, "main", "main@3")
+        for value, told in (("a", "str 'a'"), (np.nan, "float nan"), (True, "bool True")):
+            with pytest.raises(rl.RnnlabError) as error:
+                found.begins("y", value)
+            assert str(error.value) == f"begins: above must be a number, got {told}."
+            with pytest.raises(rl.RnnlabError, match=r"^dies_out: share must be a number, got "):
+                found.dies_out("y", value)
         with pytest.raises(rl.RnnlabError, match=r"^compare: give branches of a session"):
             compare(session, "main", 3)
 
@@ -322,8 +331,10 @@ def test_other_signs_and_thresholds():
     trace = trace_of(np.zeros((5, 1)))
     with pytest.raises(rl.RnnlabError, match=r"^find: the sign of a unit is 1 or −1, got 2\.$"):
         find(trace, [("h", 0, 2)])
-    with pytest.raises(rl.RnnlabError, match=r"^find: above must be a number, got 'high'\.$"):
-        find(trace, [("h", 0)], "high")
+    for value, told in (("high", "str 'high'"), (np.nan, "float nan")):
+        with pytest.raises(rl.RnnlabError) as error:
+            find(trace, [("h", 0)], value)
+        assert str(error.value) == f"find: above must be a number, got {told}."
 
 
 class TestBacktrack:

@@ -30,6 +30,22 @@ def plain_lstm(cell, state, x, held=()):
     return (gates["o"] * c.tanh(), c), gates
 
 
+def test_the_function_of_a_poke_cannot_move_the_session():
+    session = Session(make("lstm"))
+    session.run(inputs(3))
+    before = contents(session)
+
+    def moves(c):
+        session.rewind(1)
+        return c
+
+    with refused(r"Session: the function for c failed with RnnlabError: .* cannot move .*"):
+        session.poke("c", 0, moves)
+    assert contents(session) == before
+    session.poke("c", 0, lambda c: session.states()["c"][:1] + c)  # to look is allowed
+    assert session.states()["c"][0] == 2 * session.read("c", 2, 3, branch="main")[0, 0]
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_a_poke_in_half_precision(dtype):
     model = rl.Chain(rl.LSTM(I, H), rl.Dense(H, 2)).to(dtype)

@@ -301,3 +301,17 @@ def test_a_cell_that_works_in_place_is_recorded_step_for_step(kind, steps):
     for name in ("h", "y"):
         assert bits(whole.trace()[name]) == bits(single.trace()[name])
     assert not whole.model.init.any()
+
+
+def test_a_part_of_no_units_is_recorded_as_such():
+    cell = rl.Recur(lambda s, x: ((s[0] + x, s[1]), s[0] + x), (torch.zeros(3), torch.zeros(0)))
+    session = Session(cell)
+    for _ in range(4):
+        session.step(torch.ones(3))
+    session.rewind(2)
+    assert {name: value.tolist() for name, value in session.states().items()} == {
+        "h.0": [2, 2, 2],
+        "h.1": [],
+    }
+    assert session.trace()["h.1"].shape == (4, 0)
+    assert session.step(torch.ones(3)).tolist() == [3, 3, 3]
