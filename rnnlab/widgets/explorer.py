@@ -16,6 +16,7 @@ from rnnlab.session import Moved, Session
 from rnnlab.widgets import export, picture
 from rnnlab.widgets.actions import QUIET, act
 from rnnlab.widgets.feeds import Inputs, Place
+from rnnlab.widgets.fitting import step_axes
 from rnnlab.widgets.insight import Gates
 from rnnlab.widgets.lanes import Labelling, batch, lanes
 from rnnlab.widgets.module import module, style
@@ -274,14 +275,15 @@ class Explorer(anywidget.AnyWidget):
 
     def _step(self) -> None:
         x, label = self._inputs.next()
-        x = self._for_all_rows(x)
+        x = self._as_fed(x)
         self._take(lambda: self.session.step(x, label=label), given=True)
 
-    def _for_all_rows(self, x: Any) -> Any:
-        """An input set by hand, for every row of the batch that the branch has recorded."""
-        shape = self.session.recorded().get("x", ())
+    def _as_fed(self, x: Any) -> Any:
+        """An input set by hand as the model is fed: for all rows of the batch of this branch."""
+        recorded = self.session.recorded().get("x")
+        shape = (*step_axes(self.session.model), *np.shape(x)) if recorded is None else recorded
         alone = not isinstance(x, str) and np.ndim(x) < len(shape)
-        if alone and self.rows > 1 and shape[len(shape) - np.ndim(x) :] == np.shape(x):
+        if alone and shape[len(shape) - np.ndim(x) :] == np.shape(x):
             return np.broadcast_to(x, shape).copy()
         return x
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from rnnlab.adapters import Adapted
 from rnnlab.cells.base import Cell
 from rnnlab.errors import RnnlabError
 from rnnlab.layers import Dense
@@ -22,6 +23,17 @@ def end_of(model: Any, number: int) -> Any:
     while isinstance(part, nn.Sequential) and len(part):
         part = part[number]
     return part.cell if isinstance(part, Recur) else part
+
+
+def step_axes(model: Any) -> tuple[int, ...]:
+    """The axes that one input has before its features: none, or those of a sequence of one step.
+
+    A module with a sequence layer of torch inside, adapted as a whole, is called as ever: with a
+    batch of sequences.
+    """
+    first = end_of(model, 0)
+    whole = isinstance(first, Adapted) and any(isinstance(m, nn.RNNBase) for m in first.modules())
+    return (1, 1) if whole else ()
 
 
 def recorded_shape(session: Session, name: str) -> tuple[int, ...] | None:

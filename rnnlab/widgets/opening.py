@@ -33,6 +33,7 @@ from rnnlab.widgets.fitting import (
     likely_output_size,
     output_size,
     recorded_shape,
+    step_axes,
 )
 from rnnlab.widgets.lanes import Labelling, decoded, softmax
 
@@ -85,7 +86,9 @@ def explore(
     card = getattr(model.model if given else model, "card", None)
     if vocabulary is None:
         vocabulary = _vocabulary_of(model, card)
-    session = model if given else Session(model, getattr(vocabulary, "encode", None))
+    # where a step is a sequence, a token's number is not yet what the model takes
+    encode = None if step_axes(model) else getattr(vocabulary, "encode", None)
+    session = model if given else Session(model, encode)
     if vocabulary is not None:
         check_vocabulary(session, vocabulary)
 

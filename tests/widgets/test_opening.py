@@ -174,3 +174,49 @@ def test_what_a_model_does_before_its_cell_is_not_taken_for_granted(open_page):
     page = open_page(lambda: rl.explore(session, XS))
     page.press("step")
     assert page.explorer.error == ""
+
+
+class Reader(torch.nn.Module):
+    """Reads sequences, as modules do: `(B, T)` or `(B, T, I)`."""
+
+    def __init__(self, first):
+        super().__init__()
+        self.first = first
+        self.lstm = torch.nn.LSTM(4, 5, num_layers=2, batch_first=True)
+        self.head = torch.nn.Linear(5, 3)
+
+    def forward(self, xs):
+        return self.head(self.lstm(self.first(xs))[0][:, -1])
+
+
+def test_a_whole_module_adapted_is_fed_by_hand_as_its_forward_reads(open_page):
+    torch.manual_seed(0)
+    reader = Reader(torch.nn.Linear(3, 4))
+    page = open_page(lambda: rl.explore(rl.adapt(reader), XS))
+    for _ in XS:
+        page.press("step")
+    session = page.explorer.session
+    assert page.explorer.error == ""
+    with torch.no_grad():
+        whole = reader(torch.tensor(XS[None], dtype=torch.float32))
+    np.testing.assert_allclose(session.trace()["y"][-1], whole, atol=1e-6)
+    page.press("poke", step=3, name="lstm.0.h", unit=2, value=0.5)
+    page.press("feed", **{"from": 1})  # sliders
+    for action in ("step", "again", "reset", "step"):
+        page.press(action)
+        assert page.explorer.error == ""
+    assert session.trace()["x"].shape == (1, 1, 1, 3)
+
+
+def test_a_whole_module_that_reads_tokens_is_fed_text(open_page):
+    reader = Reader(torch.nn.Embedding(3, 4))
+    words = rl.Vocabulary(["the", "river", "bank"])
+    page = open_page(lambda: rl.explore(rl.adapt(reader), vocabulary=words))
+    page.press("feed", add="the bank")
+    page.press("step")
+    page.press("step")
+    assert page.explorer.error == ""
+    assert page.explorer.session.labels() == ["the", "bank"]
+    with torch.no_grad():
+        whole = reader(torch.tensor([[0, 2]]))
+    np.testing.assert_allclose(page.explorer.session.trace()["y"][-1], whole, atol=1e-6)
