@@ -166,6 +166,11 @@ def draw(
         _names(page, lane, top, height, order)
         _selected(page, lane, top, height, order, explorer)
     _time(page, tops, heights, edges, t)
+    if column >= 16:  # there is room for more than a letter
+        start = max(first, 1)
+        for row, label in enumerate(session.labels(start - 1, last), start):
+            x = GUTTER + (row - first + 0.5) * column
+            page.text(x, HEAD - 9, label or "", "text", "mm", room=column - 3)
     return page
 
 
@@ -245,9 +250,13 @@ def _lane(page: _Page, lane: Lane, top: int, height: int, plot: float, limit: fl
 
 def _names(page: _Page, lane: Lane, top: int, height: int, order: Sequence[int]) -> None:
     unit = height / lane.units
+    beside = [(min(8, height / 2), lane.title, 12), (23, f"{lane.units} units", 11)]
     for slot in range(0, lane.units, max(1, math.ceil(12 / unit))):
         label = lane.labels[order[slot]] if lane.labels else str(order[slot])
-        page.text(GUTTER - 8, top + (slot + 0.5) * unit, label, "faint", "rm", room=34)
+        y = (slot + 0.5) * unit
+        taken = [min(76, page.length(said, size)) for at, said, size in beside if abs(at - y) < 13]
+        room = GUTTER - 12 - max([8 + wide for wide in taken], default=0)
+        page.text(GUTTER - 8, top + y, label, "faint", "rm", room=room)
 
 
 def _selected(
@@ -270,10 +279,11 @@ def _time(
     first, last, column = edges
     bottom = tops[-1] + heights[-1] if tops else HEAD
     steps = sorted(m * 10**d for m in (1, 2, 5) for d in range(7))
-    step = next((s for s in steps if s * column >= 34), 5_000_000)
+    room = page.length(str(last)) + 8
+    step = next((s for s in steps if s * column >= room + 12), 5_000_000)
     page.text(4, bottom + 12, "step", "faint")
     for row in range(math.ceil(first / step) * step, last + 1, step):
-        if row != t:
+        if abs(row - t) * column >= room or not first <= t <= last:
             page.text(GUTTER + (row - first + 0.5) * column, bottom + 12, str(row), "faint", "mm")
     if not first <= t <= last or not tops:
         return

@@ -341,6 +341,34 @@ class TestPng:
         assert (plain[: picture.HEAD - 8, 230:] == 255).all()
         assert (image[: picture.HEAD - 8, 230:] < 128).any(), "and the head says so"
 
+    def test_words_stand_above_the_steps_that_read_them(self, monkeypatch):
+        explorer = rl.explore(rl.zoo.bank())
+        explorer.session.run(["the", "river", "bank"], progress=False)
+        texts = self.texts(monkeypatch, explorer, span=(2, 3))
+        assert [text for text, y in texts if y == picture.HEAD - 9] == ["river", "bank"]
+
+    def test_long_names_have_what_room_there_is_and_no_step_is_hidden_by_the_place(
+        self, monkeypatch
+    ):
+        names = ["velocity", "gaze direction", "go"]
+        explorer = rl.explore(rl.RNN(3, 4), torch.zeros(10_100, 3), input_names=names)
+        explorer.session.run(torch.zeros(10_100, 3), progress=False)
+        texts = [text for text, _ in self.texts(monkeypatch, explorer)]
+        assert {"velocity", "go"} < set(texts)
+        assert {"9000", "10000"} & set(texts) == {"9000"}, "10000 would lie under 10100"
+
+    @staticmethod
+    def texts(monkeypatch, explorer, **options):
+        """What a picture says, and how far down."""
+        from PIL import ImageDraw
+
+        drawn = []
+        monkeypatch.setattr(
+            ImageDraw.ImageDraw, "text", lambda _, at, text, *more: drawn.append((text, at[1]))
+        )
+        explorer.to_png(**options)
+        return drawn
+
     def test_the_order_of_units_is_that_of_the_view(self, explorer):
         before = pixels(explorer.to_png())
         explorer.orders = {"0.h": [7, 6, 5, 4, 3, 2, 1, 0]}
