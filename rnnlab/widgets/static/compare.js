@@ -130,7 +130,7 @@ export function compareView(model, link, choose) {
  * whether it `lacks` rows that the branches share in time and that are not held, and where states
  * are not finite: `lost`.
  */
-function drawDistances(canvas, store, others, at, lanes, style) {
+export function drawDistances(canvas, store, others, at, lanes, style) {
   // a row a pixel at the most, of those that the page holds of both
   const every = Math.max(1, 1 / at.column);
   const rows = Array.from({ length: Math.floor((at.last - at.first) / every) },
@@ -140,7 +140,7 @@ function drawDistances(canvas, store, others, at, lanes, style) {
   const curves = others.flatMap(([, other, sign], b) => lanes.map((lane, k) => (
     { ...layers[k], sign, b, values: rows.map((row) => distance(store, other, lane, row)) })));
   const known = curves.flatMap((curve) => curve.values).filter(Number.isFinite);
-  const high = niceLimit(known.reduce((m, v) => Math.max(m, v), 1e-12));
+  const high = niceLimit(known.reduce((m, v) => Math.max(m, v), 0));
   const y = (v) => DISTANCE_TOP + (1 - v / high) * (DISTANCE_HIGH - DISTANCE_TOP - DISTANCE_BOTTOM);
   const legend = legendOf(canvas, at, style,
     [...layers, ...others.map(([name, , sign]) => ({ label: shortName(name), sign }))]);

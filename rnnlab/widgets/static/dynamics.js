@@ -161,7 +161,7 @@ function paintFlow(canvas, store, { plane, lane }, { flow, points, basins }, sty
   if (basins) drawBasins(g, basins, x, y, style, stale("basins"));
   if (flow) drawFlow(g, flow, x, y, width, high, style, stale("flow"));
   const rows = Array.from({ length: store.count }, (_, i) => store.first + i);
-  drawPath(g, rows.map((row) => project(store, row, lane, plane)), x, y, style.text, []);
+  drawPath(g, rows.map((row) => project(store, row, lane, plane)), x, y, style.text, [], step - store.first);
   if (basins && !stale("basins")) drawEnds(g, basins, points, x, y, style);
   for (const [k, point] of (points?.listed ?? []).entries()) {
     g.globalAlpha = stale("points") ? 0.4 : 1;

@@ -1,4 +1,4 @@
-import { visible } from "./labels.js";
+import { shortened, visible } from "./labels.js";
 import { el } from "./dom.js";
 import { mark, context, unitLabel } from "./stateview.js";
 import { chosenUnits } from "./lines.js";
@@ -171,7 +171,7 @@ function listStrongest(list, values, store, lanes, at, choose) {
   list.dataset.key = key;
   const found = values ? [...values.data].map((v, i) => [values.start + 1 + i, v])
     .filter(([, v]) => v).sort((a, b) => Math.abs(b[1]) - Math.abs(a[1])).slice(0, STRONGEST) : [];
-  list.replaceChildren(...(values && found.length ? ["most on "] : values ? ["on no input at all"] : []),
+  list.replaceChildren(...(values ? [`step ${values.start + values.data.length} depends ${found.length ? "most on " : "on no input at all"}`] : []),
     ...found.map(([row, v]) => {
       const word = wordOf(at, store, lanes, row);
       return el("button", { type: "button", title: "Select this step" }, { click: () => choose(row) },
@@ -179,7 +179,7 @@ function listStrongest(list, values, store, lanes, at, choose) {
     }));
 }
 
-function drawBars(canvas, store, lanes, at, style, values, log, { title, step, stale }) {
+export function drawBars(canvas, store, lanes, at, style, values, log, { title, step, stale }) {
   const g = context(canvas, BARS_HIGH);
   const floor = BARS_HIGH - BARS_BOTTOM;
   g.fillStyle = style.background;
@@ -222,10 +222,10 @@ function drawBars(canvas, store, lanes, at, style, values, log, { title, step, s
       g.setLineDash([]);
     }
     const word = wordOf(at, store, lanes, row);
-    if (word) {
+    if (word && at.column >= 16) {
       g.fillStyle = style.faint;
       g.textAlign = "center";
-      if (g.measureText(word).width < at.column) g.fillText(word, x + wide / 2, floor + 11);
+      g.fillText(shortened(word, 1.3 * at.column, (text) => g.measureText(text).width), x + wide / 2, floor + 11, at.column - 3);
     }
   }
   g.restore();

@@ -12,6 +12,7 @@ const PLANE_HIGH = 260;
 const PLANE_MARGIN = 18;
 const DOTTED = 300;
 const SIGNED = 60; // signs on the path of another branch, at the most
+const RECENT = 60; // steps of a long path that are drawn in full, up to the one looked at
 
 /** The states that have a plane: each lane of several units, and all of them side by side. */
 export function planeLanes(lanes) {
@@ -94,7 +95,8 @@ export function trajectoryView(model, link) {
     const named = others.map(([name, , sign]) => `${sign} ${shortName(name)}`).join(", ");
     const lacks = paint(canvas, store, others, lane, plane, style, step)
       ? " Steps that are not finite are left out." : "";
-    said.textContent = `${planeText(plane)} ○ step ${step}${named && `; dashed: ${named}`}.${lacks}`;
+    const faint = store.count > DOTTED ? `, in full the ${RECENT} steps up to it` : "";
+    said.textContent = `${planeText(plane)} ○ step ${step}${faint}${named && `; dashed: ${named}`}.${lacks}`;
     canvas.ariaLabel = `Path of ${lane.title ?? lane.name} in its principal plane. ${said.textContent}`;
   };
   return { name: "Trajectory", element, update };
@@ -125,11 +127,11 @@ function paint(canvas, store, others, lane, plane, style, step) {
   };
   g.textAlign = "center";
   g.textBaseline = "middle";
-  drawPath(g, path, x, y, style.text, []);
-  others.forEach(([, , sign], b) => {
+  drawPath(g, path, x, y, style.text, [], step - store.first);
+  others.forEach(([, other, sign], b) => {
     const [color, dash] = mark(b + 1);
     g.fillStyle = readable(color, style.background, 4.5);
-    drawPath(g, old[b], x, y, g.fillStyle, dash);
+    drawPath(g, old[b], x, y, g.fillStyle, dash, step - other.first);
     dots(old[b].filter((p) => p.length), SIGNED, (p) => g.fillText(sign, x(p), y(p)));
   });
   g.fillStyle = g.strokeStyle = style.text;
@@ -139,8 +141,8 @@ function paint(canvas, store, others, lane, plane, style, step) {
     if (store.first + i > store.place.t) g.stroke(); // to come again: hollow
     else g.fill();
   });
-  const here = path[step - store.first];
-  if (here?.every(Number.isFinite)) {
+  const here = project(store, step, lane, plane);
+  if (here.every(Number.isFinite)) {
     g.strokeStyle = style.accent;
     g.lineWidth = 2.5;
     g.beginPath();
@@ -164,8 +166,15 @@ export function planeFrame(g, width, height, style) {
   g.fillText("PC 2 ↑", 5, 13);
 }
 
-export function drawPath(g, path, x, y, color, dash) {
+/** A path of points; of a long one only what leads to point `here` is in full: the rest is a ground. */
+export function drawPath(g, path, x, y, color, dash, here) {
+  const points = path.map((p) => [x(p), y(p)]);
   g.strokeStyle = color;
   g.lineWidth = 1.2;
-  drawRun(g, path.map((p) => [x(p), y(p)]), dash);
+  if (path.length > DOTTED) {
+    g.globalAlpha = 0.35;
+    drawRun(g, points, dash);
+    g.globalAlpha = 1;
+  }
+  drawRun(g, path.length > DOTTED ? points.slice(Math.max(0, here - RECENT), Math.max(0, here + 1)) : points, dash);
 }

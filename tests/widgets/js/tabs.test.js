@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
+import { drawDistances } from "../../../rnnlab/widgets/static/compare.js";
 import { arrow, pointSign, searchText, stepsText } from "../../../rnnlab/widgets/static/dynamics.js";
 import { foundText, spanText } from "../../../rnnlab/widgets/static/find.js";
-import { barHeight, decades, fadingText, inputWord, splitText } from "../../../rnnlab/widgets/static/memory.js";
+import { barHeight, decades, drawBars, fadingText, inputWord, splitText } from "../../../rnnlab/widgets/static/memory.js";
 import { Store } from "../../../rnnlab/widgets/static/store.js";
 import { tabAfter } from "../../../rnnlab/widgets/static/tabs.js";
-import { planeLanes, project } from "../../../rnnlab/widgets/static/trajectory.js";
+import { drawPath, planeLanes, project } from "../../../rnnlab/widgets/static/trajectory.js";
 import { politely } from "../../../rnnlab/widgets/static/transport.js";
 import { Works, busy, current } from "../../../rnnlab/widgets/static/work.js";
 
@@ -58,6 +59,48 @@ test("states side by side have a plane too, where their units lie side by side",
   assert.deepEqual(planeLanes([h, { ...c, from: 5 }]).map((l) => l.name), ["0.h", "0.c"]);
   const plane = { mean: [1, 0, 0, 0], axes: [[1, 0, 0, 0], [0, 0, 0, 1]] };
   assert.deepEqual(project(filled([[0, 0, 3, 4, 5, 6]], 6), 0, found[0], plane), [2, 6]);
+});
+
+/** A pen that keeps what it is told to do, and how opaque it was then; letters are 6 pixels wide. */
+const penOf = (done) => new Proxy({ globalAlpha: 1 }, {
+  get: (kept, name) => kept[name] ?? (name === "measureText" ? (text) => ({ width: 6 * text.length })
+    : (...values) => done.push([name, kept.globalAlpha, ...values])),
+});
+
+test("of a long path only what leads to the step looked at is in full", () => {
+  const shown = (count, here) => {
+    const done = [];
+    const path = Array.from({ length: count }, (_, i) => [i, 0]);
+    drawPath(penOf(done), path, (p) => p[0], (p) => p[1], "black", [], here);
+    return done.filter(([name]) => name === "stroke").map(([, opaque], k) => {
+      const starts = done.filter(([name]) => name === "moveTo");
+      return [opaque === 1, starts[k]?.[2], done.filter(([name]) => name === "lineTo").length];
+    });
+  };
+  assert.deepEqual(shown(300, 299), [[true, 0, 300]]);
+  assert.deepEqual(shown(4000, 100), [[false, 0, 4061], [true, 40, 4061]]);
+  assert.deepEqual(shown(4000, -500)[1].slice(1), [undefined, 4000], "a step that is not held");
+});
+
+test("a word that is wider than its bar is shortened, not left out", () => {
+  const done = [];
+  const canvas = { style: {}, clientWidth: 400, getContext: () => penOf(done) };
+  const words = [null, "the", "investment", "bank"];
+  const at = { left: 100, plot: 200, column: 30, first: 0, last: 4, labels: { at: (row) => words[row] } };
+  const values = { start: 0, data: [1, 2, 3], method: "gradient" };
+  drawBars(canvas, null, [], at, {}, values, true, { title: "h", step: null, stale: false });
+  const drawn = done.filter(([name]) => name === "fillText").map(([, , text]) => text);
+  assert.deepEqual(drawn.slice(-3), ["the", "inves…", "bank"]);
+});
+
+test("branches that do not differ are drawn on a scale from 0 to 1", () => {
+  const done = [];
+  const canvas = { style: {}, clientWidth: 400, getContext: () => penOf(done) };
+  const [one, other] = [filled([[1, 2], [3, 4]], 2), filled([[1, 2], [3, 4]], 2)];
+  const at = { left: 100, plot: 200, column: 30, first: 0, last: 2 };
+  drawDistances(canvas, one, [["main", other, "▲"]], at, [{ name: "h", from: 0, units: 2 }], { background: "#ffffff" });
+  const drawn = done.filter(([name]) => name === "fillText").map(([, , text]) => text);
+  assert.deepEqual(drawn.slice(2, 4), ["1", "0"]);
 });
 
 test("a search says how many points, how sure that is, and what it did not keep", () => {
