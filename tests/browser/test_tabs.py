@@ -184,6 +184,7 @@ def test_memory_shows_which_inputs_are_left_and_a_click_selects_a_step(notebook,
     panel.get_by_text("On average").wait_for()
     strip.wait_for()
     assert notebook.execute("asked") == "[12]"
+    panel.get_by_text("step 12 depends most on").wait_for()
     strongest = panel.get_by_role("button", name=re.compile(r"^step \d+: "))
     wanted = notebook.execute(
         "found = rl.analysis.memory(model, session.trace(), progress=False)\n"
@@ -320,6 +321,21 @@ def test_a_bar_moved_by_keys_sets_the_unit_in_a_branch(notebook, explorer):
     assert focused(notebook.page) == "h[1]: drag to set", "the next key goes on there"
     notebook.page.keyboard.press("Home")
     explorer.locator(".rl-status").filter(has_text="h[1]=-1").wait_for()
+
+
+def test_a_value_that_is_no_number_is_not_passed_over_in_silence(notebook, explorer):
+    notebook.execute("explorer.selection = {'units': [['h', 1]], 'step': 4, 'span': None}")
+    field = explorer.get_by_role("spinbutton", name="h[1]: set to")
+    field.fill("")
+    field.press("Enter")
+    said = explorer.get_by_text("A number, please.")
+    said.wait_for()
+    assert notebook.execute("session.t") == "12"
+    explorer.get_by_role("button", name="Back", exact=True).click()
+    said.wait_for(state="hidden")
+    assert float(field.input_value()) == float(
+        notebook.execute("float(f\"{session.trace()['h'][3, 1]:.4g}\")")
+    )
 
 
 def test_a_recorded_page_says_that_these_tabs_need_the_model(browser, tmp_path):

@@ -1,5 +1,5 @@
 import { readable } from "./colors.js";
-import { el } from "./dom.js";
+import { el, fits, putIn } from "./dom.js";
 import { findPanel } from "./find.js";
 import { chosenUnits } from "./lines.js";
 import { laneLimit, mark, unitLabel } from "./stateview.js";
@@ -104,7 +104,7 @@ export function inspectorView(model, link, choose) {
         { keydown: (event) => {
           if (event.key !== "Enter") return;
           event.stopPropagation();
-          poke(unit, step, number.valueAsNumber);
+          if (fits(number)) poke(unit, step, number.valueAsNumber);
         } });
       const was = el("div", { className: "rl-was", title: "the value before the step" });
       const fill = el("div", { className: "rl-fill" });
@@ -159,7 +159,7 @@ export function inspectorView(model, link, choose) {
         told?.bounded?.includes(unit.lane.name) && saturation(after)].filter(Boolean).join(" · ");
       const active = document.activeElement;
       if (active !== number && active !== slider) {
-        number.value = Number.isFinite(after) ? Number(after.toPrecision(4)) : "";
+        putIn(number, Number.isFinite(after) ? String(Number(after.toPrecision(4))) : "");
         slider.value = Number.isNaN(after) ? 0 : after;
         place(fill, after, limit);
       }
