@@ -107,6 +107,18 @@ def test_the_page_works_from_a_file_without_any_request(offline, tmp_path):
     at_step(page, 11)
 
 
+def test_a_page_opens_without_a_complaint_whatever_the_inputs_came_from(offline, tmp_path):
+    from rnnlab.widgets.actions import act
+
+    explorer = explorer_of(3)
+    act(explorer, {"action": "feed", "from": 1})  # a generator, and of its curve a later stretch
+    act(explorer, {"action": "feed", "look": 60})
+    page = offline(explorer.to_html(tmp_path / "page.html"))
+    page.get_by_role("tab", name="Compare").click()
+    page.get_by_text("This recording has one branch.").wait_for()
+    assert page.locator(".rl-error").inner_text() == ""
+
+
 def test_a_long_recording_is_rounded_and_says_so(offline, tmp_path):
     explorer = explorer_of(3000, hidden=24)
     page = offline(explorer.to_html(tmp_path / "long.html"))

@@ -86,7 +86,7 @@ export function compareView(model, link, choose) {
       choice.lastChild.textContent = others.find(([name]) => name === box.value)?.[2] ?? "";
     }
     said.textContent = !names.length
-      ? "There is one branch. Go back and step on, or set a unit by hand: that makes another."
+      ? model.get("recorded") ? "This recording has one branch." : "There is one branch. Go back and step on, or set a unit by hand: that makes another."
       : `Put ${others.length ? "others" : "another branch"} beside ${shortName(place.branch)}:`;
   }
 

@@ -44,7 +44,7 @@ export function signalInput(element, model, say) {
       canvas.ariaLabel = `The ${feed.signal.shape}, steps ${from + 1} to ${from + values.length}`;
       drawCurve(canvas, values, from, at, feed);
       const want = Math.floor((place.position ?? 0) / values.length) * values.length;
-      if (want !== from && want !== asked) {
+      if (place.position !== null && want !== from && want !== asked) {
         asked = want;
         say({ look: want });
       }
