@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from rnnlab.errors import RnnlabError
 from rnnlab.session import Session, Vocabulary
@@ -152,7 +152,7 @@ def _of_vectors(
     named = checked_names(names, owner, "input", size)
     # a cell whose states are numbers is taken to read a number
     recorded = recorded_shape(session, "x")
-    numbers = not any(isinstance(value, Tensor) for value in session.states().values())
+    numbers = not any(np.ndim(value) for value in session.states().values())
     numbers = numbers if recorded is None else recorded == ()
     size = size or len(named or ()) or likely_input_size(session) or int(numbers)
     if not size:

@@ -641,6 +641,11 @@ def test_a_cell_of_numbers_and_a_model_that_reads_token_numbers_need_nothing_els
     page.press("step")
     assert page.explorer.session.states() == {"h": 1.0}
 
+    page = open_page(lambda: rl.explore(rl.Recur(lambda h, x: (h + x, h), torch.tensor(0.0))))
+    page.press("step")
+    page.press("step")
+    assert page.explorer.error == ""
+
     page = open_page(lambda: rl.explore(rl.Chain(torch.nn.Embedding(5, 3), rl.GRU(3, 2))))
     page.press("feed", add="3 1")
     page.press("step")
