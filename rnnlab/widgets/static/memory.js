@@ -45,9 +45,10 @@ export function barHeight(value, axis, log) {
 
 /** The horizon and the e-folding time in words. */
 export function fadingText({ steps, horizon, reached, e_folding: tau, endless }) {
-  const least = `after ${horizon} ${horizon === 1 ? "step" : "steps"} less than 1 % is left of what an input does to the state`;
+  const count = (n) => `${n} ${n === 1 ? "step" : "steps"}`;
+  const least = `after ${count(horizon)} less than 1 % is left of what an input does to the state`;
   const far = reached ? `On average ${least}`
-    : `On average more than 1 % of what an input does to the state is left even after ${steps} steps: the memory is at least that long`;
+    : `On average more than 1 % of what an input does to the state is left even after ${count(steps)}: the memory is at least that long`;
   if (endless) return `${far}; it does not fade.`;
   if (tau === null) return `${far}.`;
   if (tau === 0) return `${far}; nothing is left of it later.`;
@@ -58,7 +59,7 @@ export function fadingText({ steps, horizon, reached, e_folding: tau, endless })
 export function splitText(values) {
   if (values?.method !== "written") return "";
   const rest = values.before ? `, and ${brief(values.before)} left from before step ${values.start + 1}` : "";
-  return `The bars${rest} add up to ${brief(values.value)}: what each step wrote, as much of it as the gates have kept.`;
+  return ` The bars${rest} add up to ${brief(values.value)}: what each step wrote, as much of it as the gates have kept.`;
 }
 
 const power = (k) => (k >= -2 && k <= 3 ? String(10 ** k) : `1e${k}`).replace("-", "−");

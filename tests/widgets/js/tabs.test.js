@@ -32,6 +32,7 @@ test("how memory fades is said in words, also where it does not or is not known"
   const base = { steps: 20, horizon: 7, reached: true, e_folding: 1.4427, endless: false };
   assert.match(fadingText(base), /after 7 steps less than 1 % is left.*later.*factor e in 1\.4 steps\.$/);
   assert.match(fadingText({ ...base, reached: false }), /even after 20 steps: the memory is at least that long/);
+  assert.match(fadingText({ ...base, steps: 1, reached: false }), /even after 1 step: /);
   assert.match(fadingText({ ...base, e_folding: null, endless: true }), /it does not fade\.$/);
   assert.match(fadingText({ ...base, e_folding: 0 }), /nothing is left of it later\.$/);
   assert.doesNotMatch(fadingText({ ...base, e_folding: null }), /factor/);
@@ -201,9 +202,9 @@ test("the latest wish wins, the same wish is one, and what is stopped stays stop
 
 test("how an exact split adds up is said", () => {
   const values = { method: "written", start: 4, value: 0.375, before: -0.02 };
-  assert.equal(splitText(values), "The bars, and −0.0200 left from before step 5 add up to 0.375: "
+  assert.equal(splitText(values), " The bars, and −0.0200 left from before step 5 add up to 0.375: "
     + "what each step wrote, as much of it as the gates have kept.");
-  assert.match(splitText({ ...values, before: 0 }), /^The bars add up to 0\.375:/);
+  assert.match(splitText({ ...values, before: 0 }), /^ The bars add up to 0\.375:/);
   assert.equal(splitText({ ...values, method: "gradient" }), "");
   assert.equal(splitText(null), "");
 });
