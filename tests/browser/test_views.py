@@ -203,3 +203,13 @@ def test_the_inspector_names_gates_and_says_what_an_edit_leaves_as_it_was(notebo
         "Set by hand after this step: outputs and gates are those from before"
     ).wait_for()
     panel.get_by_text("0.950 · saturated high").wait_for()
+
+
+def test_a_picture_that_is_given_another_width_is_drawn_anew(notebook, explorer):
+    view, canvas = explorer.locator(".rl-view"), explorer.locator(".rl-view canvas").first
+    sharp = "(c) => c.width === Math.round(c.clientWidth * devicePixelRatio)"
+    assert canvas.evaluate(sharp)
+    view.evaluate("(view) => view.style.maxWidth = '400px'")  # the explorer itself stays as wide
+    notebook.page.wait_for_function(sharp, arg=canvas.element_handle(), timeout=5000)
+    view.evaluate("(view) => view.style.maxWidth = ''")
+    notebook.page.wait_for_function(sharp, arg=canvas.element_handle(), timeout=5000)

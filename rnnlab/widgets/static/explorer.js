@@ -153,7 +153,7 @@ function render(link, model, root) {
   link.views.add(soon);
   model.on("change", later);
   const resized = new ResizeObserver(later);
-  resized.observe(root);
+  for (const node of [root, canvas]) resized.observe(node);
   const themed = new MutationObserver(later);
   themed.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
   const scheme = matchMedia("(prefers-color-scheme: dark)");
