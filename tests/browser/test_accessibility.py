@@ -73,12 +73,12 @@ def test_every_tab_in_both_themes_is_free_of_serious_findings(notebook, axe):
         "explorer.compared = ['other']"
     )
     explorer.locator("summary").click()
-    explorer.get_by_label("Name of the new branch").fill("other")  # refused: there is one
-    explorer.get_by_role("button", name="Branch", exact=True).click()
-    explorer.locator(".rl-error:visible").wait_for()
     found = []
     for theme in ("light", "dark"):
         notebook.theme(theme)
+        explorer.get_by_label("Name of the new branch").fill("other")  # refused: there is one
+        explorer.get_by_role("button", name="Branch", exact=True).click()
+        explorer.locator(".rl-error:visible").wait_for()
         for tab in TABS:
             explorer.get_by_role("tab", name=tab, exact=True).click()
             panel = explorer.get_by_role("tabpanel", name=tab, exact=True)
