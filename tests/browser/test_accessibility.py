@@ -39,6 +39,17 @@ def notebook(lab, browser, axe):
     assert not page.errors
 
 
+# of a text against the ground of the explorer, as WCAG has it
+CONTRAST = """(node) => {
+  const light = (css) => 0.05 + css.match(/[\\d.]+/g).slice(0, 3)
+    .map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, k) => sum + v * [0.2126, 0.7152, 0.0722][k], 0);
+  const [a, b] = [light(getComputedStyle(node).color),
+    light(getComputedStyle(node.closest(".rnnlab")).backgroundColor)];
+  return Math.max(a, b) / Math.min(a, b);
+}"""
+
+
 def findings(page, axe):
     """What axe-core calls serious or critical in the explorer, in words."""
     found = axe.run(page, context=".rnnlab").response["violations"]
@@ -78,7 +89,9 @@ def test_every_tab_in_both_themes_is_free_of_serious_findings(notebook, axe):
         notebook.theme(theme)
         explorer.get_by_label("Name of the new branch").fill("other")  # refused: there is one
         explorer.get_by_role("button", name="Branch", exact=True).click()
-        explorer.locator(".rl-error:visible").wait_for()
+        error = explorer.locator(".rl-error:visible")
+        error.wait_for()
+        assert error.evaluate(CONTRAST) >= 4.5, theme
         for tab in TABS:
             explorer.get_by_role("tab", name=tab, exact=True).click()
             panel = explorer.get_by_role("tabpanel", name=tab, exact=True)
