@@ -83,6 +83,11 @@ class Memory:
         if k < 0 or not line[k].follows(t, tape, position):
             line.insert(k + 1, _Stretch(t, t, tape, position))
 
+    def reach(self, tape: Any) -> int:
+        """The farthest position on a tape that any branch has come to."""
+        lines = self._lines.values()
+        return max((s.at(s.stop)[1] for line in lines for s in line if s.tape is tape), default=0)
+
     def swap(self, old: Any, new: Any, position: int) -> None:
         """Where it stood on the tape `old` at or before a position, it stands on `new`."""
         for line in self._lines.values():

@@ -17,7 +17,8 @@ OFFERED = 5000
 class TokenFeed(Feed):
     """A queue of tokens: the text so far, and what of it is not fed yet.
 
-    A new run begins with the same text again; what is typed first takes its place.
+    A new run begins with the same text again; what is typed first takes its place. In the past,
+    what is typed comes next, in the stead of what was fed from there on (its branch keeps that).
 
     Args:
         vocabulary: the tokens that there are.
@@ -55,8 +56,13 @@ class TokenFeed(Feed):
     def act(self, message: Message) -> bool:
         match message:
             case {"add": str(text)}:
-                before = () if self._carried else self.tape
-                self._edit((*before, *self._known(text)))
+                typed, fed = self._known(text), self._memory.reach(self.tape)
+                if self._carried:
+                    self._edit(typed)
+                elif fed > self.position:
+                    self._edit((*self.tape[: self.position], *typed, *self.tape[fed:]))
+                else:
+                    self._edit((*self.tape, *typed))
             case {"remove": int(at)}:
                 if not self.position <= at < len(self.tape):
                     raise RnnlabError(f"Token {at + 1} is fed already, or not there.")

@@ -69,7 +69,7 @@ export function dynamicsView(model, link) {
   const update = ({ store, lanes, style, step, place }) => {
     const lane = lanes.find((l) => l.role === "input");
     const found = choice.update(store, lanes);
-    const none = !lane ? "The flow is drawn for a constant input: this model has none." : found ? ""
+    const none = !lane ? "The flow shows what the same numbers, fed again and again, do to the state. This model is not fed numbers." : found ? ""
       : "Record at least 3 steps of a state of several units: they give the plane.";
     const asleep = status.asleep(model, none);
     for (const part of parts) part.hidden = asleep;
