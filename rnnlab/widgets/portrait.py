@@ -202,6 +202,7 @@ class Portrait:
         self, job: Job, d: Dynamics, where: Plane, found: Message, ends: Basins | None = None
     ) -> None:
         places = where.place(found["points"])
+        away = np.linalg.norm(found["points"] - where.states(places), axis=1)
         attractor = np.full(len(places), -1)
         if ends is not None and len(ends.attractors):
             same = _same(ends, found)[:LISTED]
@@ -214,11 +215,13 @@ class Portrait:
                 "index": int(index),
                 "residual": float(residual),
                 "radius": float(radius),
+                "away": float(distance),
                 "attractor": int(number),
                 **_slowest(eigenvalues),
             }
-            for place, kind, index, residual, radius, number, eigenvalues in zip(
+            for place, distance, kind, index, residual, radius, number, eigenvalues in zip(
                 places[:LISTED],
+                away,
                 names,
                 found["index"],
                 found["residual"],

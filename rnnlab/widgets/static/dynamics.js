@@ -34,6 +34,21 @@ export function searchText({ count, listed, complete, index_sum: sum, rejected, 
   return `${points}${count ? resting : ""}; ${how}; ${sure}.${lost}${failed.length ? ` ${failed.join(" ")}` : ""}`;
 }
 
+/** How far a point lies off the plane that it is drawn in, as the list shows it. */
+export const awayText = (away) => (away < 1e-6 ? "0" : String(Number(away.toPrecision(2))));
+
+/** Which points of the list the picture has no place for; "" if none. */
+export function outsideText(listed, window) {
+  const out = listed.flatMap(({ at }, k) => (at.some((v, axis) => Math.abs(v) > window[axis]) ? [k + 1] : []));
+  return out.length ? ` Outside the picture: ${out.join(", ")}.` : "";
+}
+
+/** The points with their places in the list, those that lie nearest to the plane last: on top. */
+export const byNearness = (listed) => [...listed.entries()].sort(([, a], [, b]) => b.away - a.away);
+
+/** How strongly a point so far off the plane is drawn. */
+export const nearness = (away, window) => Math.max(0.35, 1 - away / Math.hypot(...window));
+
 /** An arrow's length (0 to 1) and opacity from its velocity in the plane and the share out of it. */
 export function arrow(inPlane, fastest, out) {
   const length = fastest > 0 ? Math.sqrt(inPlane / fastest) : 0;
@@ -101,8 +116,9 @@ export function dynamicsView(model, link) {
       + `${points ? `; ${points.count} fixed points, listed below` : ""}${ends.textContent && "; basins outlined"}`;
     const changed = [...set].map(([k, v]) => `${featureName(lane, k)} = ${rounded3(v)}`).join(", ");
     legend.textContent = `Input of step ${fed}${changed ? ` with ${changed}` : ""}. `
-      + "● stable ◐ saddle ○ unstable ◇ marginal; ✕ the state looked at.";
-    said.textContent = points ? searchText(points) : "";
+      + "● stable ◐ saddle ○ unstable ◇ marginal, the fainter the farther off the plane; ✕ the state looked at.";
+    said.textContent = points
+      ? searchText(points) + outsideText(points.listed, flow?.window ?? found.plane.reach) : "";
     every.hidden = !points || points.thorough || busy(work);
     listPoints(table, points, basins?.request === points?.request ? basins : null);
   };
@@ -134,18 +150,21 @@ function listPoints(table, points, basins) {
   table.hidden = !points?.count;
   if (!points?.count) return;
   const cell = (tag, text) => el(tag, {}, {}, text);
-  const head = el("tr", {}, {}, ...["", "kind", "unstable directions", "slowest mode", "residual", ...(basins ? ["basin"] : [])]
+  const flat = points.units <= 2; // then the plane is all there is
+  const head = el("tr", {}, {}, ...["", "kind", "unstable directions", "slowest mode", "residual",
+    ...(flat ? [] : ["off the plane"]), ...(basins ? ["basin"] : [])]
     .map((text) => el("th", { scope: "col" }, {}, text)));
   const rows = points.listed.slice(0, POINTS_LISTED).map((point, k) => {
-    const { kind, index, residual, tau, grows } = point;
+    const { kind, index, residual, tau, grows, away } = point;
     return el("tr", {}, {}, cell("td", `${k + 1} ${pointSign(kind)}`), cell("td", kind), cell("td", String(index)),
       cell("td", `${grows ? "grows" : "fades"} in ${stepsText(tau)} steps`),
       cell("td", residual ? residual.toExponential(0).replace("-", "−") : "0"),
+      ...(flat ? [] : [cell("td", awayText(away))]),
       ...(basins ? [cell("td", basinShare(point, basins))] : []));
   });
   table.replaceChildren(el("caption", {}, {}, "Fixed points at this input"), el("thead", {}, {}, head),
     el("tbody", {}, {}, ...rows));
-  if (points.count > POINTS_LISTED) table.tBodies[0].append(el("tr", {}, {}, el("td", { colSpan: 6 }, {}, `and ${points.count - POINTS_LISTED} more`)));
+  if (points.count > POINTS_LISTED) table.tBodies[0].append(el("tr", {}, {}, el("td", { colSpan: 7 }, {}, `and ${points.count - POINTS_LISTED} more`)));
 }
 
 function paintFlow(canvas, store, { plane, lane }, { flow, points, basins }, style, step, stale) {
@@ -163,8 +182,8 @@ function paintFlow(canvas, store, { plane, lane }, { flow, points, basins }, sty
   const rows = Array.from({ length: store.count }, (_, i) => store.first + i);
   drawPath(g, rows.map((row) => project(store, row, lane, plane)), x, y, style.text, [], step - store.first);
   if (basins && !stale("basins")) drawEnds(g, basins, points, x, y, style);
-  for (const [k, point] of (points?.listed ?? []).entries()) {
-    g.globalAlpha = stale("points") ? 0.4 : 1;
+  for (const [k, point] of byNearness(points?.listed ?? [])) {
+    g.globalAlpha = stale("points") ? 0.4 : nearness(point.away, window);
     drawPoint(g, x(point.at), y(point.at), point.kind, k + 1, style, [width, high]);
   }
   g.globalAlpha = 1;

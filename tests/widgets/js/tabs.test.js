@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 import { drawDistances } from "../../../rnnlab/widgets/static/compare.js";
-import { arrow, pointSign, searchText, stepsText } from "../../../rnnlab/widgets/static/dynamics.js";
+import { arrow, awayText, byNearness, nearness, outsideText, pointSign, searchText, stepsText } from "../../../rnnlab/widgets/static/dynamics.js";
 import { foundText, spanText } from "../../../rnnlab/widgets/static/find.js";
 import { barHeight, decades, drawBars, fadingText, inputWord, splitText } from "../../../rnnlab/widgets/static/memory.js";
 import { Store } from "../../../rnnlab/widgets/static/store.js";
@@ -120,6 +120,16 @@ test("a search says how many points, how sure that is, and what it did not keep"
   assert.deepEqual(["stable", "saddle", "unstable", "marginal", "continuum (1-dimensional)"].map(pointSign),
     ["●", "◐", "○", "◇", "▭"]);
   assert.deepEqual([null, 1.25, 41.7].map(stepsText), ["∞", "1.3", "42"]);
+});
+
+test("points off the plane tell how far, and those outside the picture are named", () => {
+  assert.deepEqual([3e-16, 0.9575, 12.34, 0.00012].map(awayText), ["0", "0.96", "12", "0.00012"]);
+  assert.deepEqual([0, 2.5, 50].map((away) => nearness(away, [3, 4])), [1, 0.5, 0.35]);
+  const order = byNearness([{ away: 0 }, { away: 2 }, { away: 1 }]).map(([k]) => k);
+  assert.deepEqual(order, [1, 2, 0], "the nearest lies on top");
+  const listed = [{ at: [0.5, -0.5] }, { at: [2.1, 0] }, { at: [0, -1.5] }];
+  assert.equal(outsideText(listed, [2, 1]), " Outside the picture: 2, 3.");
+  assert.equal(outsideText(listed, [3, 2]), "");
 });
 
 test("an arrow is short where it is slow and faint where the speed leaves the plane", () => {
