@@ -15,6 +15,7 @@ from rnnlab.errors import RnnlabError
 from rnnlab.session import Moved, Session
 from rnnlab.widgets import export, picture
 from rnnlab.widgets.actions import QUIET, act
+from rnnlab.widgets.drawing import Theme
 from rnnlab.widgets.feeds import Inputs, Place
 from rnnlab.widgets.fitting import step_axes
 from rnnlab.widgets.insight import Gates
@@ -151,7 +152,7 @@ class Explorer(anywidget.AnyWidget):
         path: str | os.PathLike[str] | None = None,
         *,
         width: int = 900,
-        theme: picture.Theme = "light",
+        theme: Theme = "light",
         scale: float = 1.0,
         span: tuple[int, int] | None = None,
     ) -> bytes:

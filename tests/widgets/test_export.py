@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 import rnnlab as rl
-from rnnlab.widgets import export, picture, still
+from rnnlab.widgets import drawing, export, picture, still
 from rnnlab.widgets.export import EXACT
 from rnnlab.widgets.module import STATIC
 
@@ -267,7 +267,7 @@ class TestPng:
         trace = explorer.session.trace()
         tops = [picture.HEAD, picture.HEAD + 42 + picture.GAP]  # x: 3 units of 14 points
         column = min(44, 720 / 13)
-        table = picture.color_table("light", "signed")
+        table = drawing.color_table("light", "signed")
         limit = picture.nice_limit(np.abs(trace["0.h"]).max())
         for step in (1, 5, 12):
             for unit in range(8):
@@ -281,7 +281,7 @@ class TestPng:
         image = pixels(explorer.to_png(width=900))
         top = picture.HEAD + 42 + picture.GAP
         scale = image[top : top + 112, 900 - picture.SCALE + 14]
-        table = picture.color_table("light", "signed")
+        table = drawing.color_table("light", "signed")
         assert [scale[1].tolist(), scale[-2].tolist()] == [table[255].tolist(), table[0].tolist()]
 
     def test_the_place_is_marked_and_what_lies_ahead_is_set_back(self, explorer):
@@ -293,7 +293,7 @@ class TestPng:
         x = [int(picture.GUTTER + (step + 0.5) * column) for step in range(13)]
         assert (image[y, x[8]] == whole[y, x[8]]).all()
         assert (image[y, x[10]] > whole[y, x[10]]).any()
-        accent = list(picture._rgb(picture.STYLES["light"]["accent"]))
+        accent = list(drawing._rgb(drawing.STYLES["light"]["accent"]))
         edge = int(picture.GUTTER + 8 * column)
         assert accent in image[y, edge - 3 : edge + 3].tolist()
 
@@ -304,7 +304,7 @@ class TestPng:
         explorer.session.run(xs, progress=False)
         image = pixels(explorer.to_png(width=500))
         row = image[picture.HEAD + 7, picture.GUTTER : 500 - picture.SCALE]
-        hot = picture.color_table("light", "signed")[255]
+        hot = drawing.color_table("light", "signed")[255]
         (found,) = np.flatnonzero((row == hot).all(axis=1))
         assert found == pytest.approx(31_235 / 50_001 * len(row), abs=1)
 
@@ -315,7 +315,7 @@ class TestPng:
         column = min(44, (640 - picture.GUTTER - picture.SCALE) / 10)
         top = picture.HEAD + 168 + picture.GAP  # beneath the lane of the input
         cells = image[top : top + 168, int(picture.GUTTER + 1.5 * column)]
-        hot = picture.color_table("light", "signed")[255]
+        hot = drawing.color_table("light", "signed")[255]
         (found,) = np.flatnonzero((cells == hot).all(axis=1))
         assert found == 777 * 168 // 1024
 
@@ -331,7 +331,7 @@ class TestPng:
             x, y = int(picture.GUTTER + row * column), picture.HEAD + 14 * slot
             return image[y + 1 : y + 13, x + 4 : x + 40].reshape(-1, 3)
 
-        ink = np.array(picture._rgb(picture.STYLES["light"]["text"]), np.uint8)
+        ink = np.array(drawing._rgb(drawing.STYLES["light"]["text"]), np.uint8)
         hatched = [
             [bool((cell(row, slot) == ink).all(axis=1).any()) for slot in (0, 1)]
             for row in (0, 1, 2, 3)
@@ -346,6 +346,17 @@ class TestPng:
         explorer.session.run(["the", "river", "bank"], progress=False)
         texts = self.texts(monkeypatch, explorer, span=(2, 3))
         assert [text for text, y in texts if y == picture.HEAD - 9] == ["river", "bank"]
+
+    def test_blank_words_and_control_characters_get_a_sign(self, monkeypatch):
+        model = rl.Chain(rl.LSTM(4, 3), rl.Dense(3, 4))
+        words = rl.Vocabulary(["a", " ", "\n", "\u202eb"], one_hot=True, characters=False)
+        explorer = rl.explore(model, vocabulary=words)
+        for word in (" ", "\n", "\u202eb"):
+            explorer.session.step(word)
+        texts = self.texts(monkeypatch, explorer)
+        above = [text for text, y in texts if y == picture.HEAD - 9]
+        assert above[:2] == ["␣", "⏎"]
+        assert "⟨202E⟩b" in [text for text, _ in texts], "and so are the names of units"
 
     def test_long_names_have_what_room_there_is_and_no_step_is_hidden_by_the_place(
         self, monkeypatch
@@ -430,14 +441,14 @@ class TestPng:
 
     def test_the_colours_are_those_of_the_page(self):
         script = (STATIC / "colors.js").read_text(encoding="utf-8")
-        for theme, maps in picture.STOPS.items():
+        for theme, maps in drawing.STOPS.items():
             part = script[script.index(f"{theme}: {{") :]
             for kind, stops in maps.items():
                 listed = re.search(rf"{kind}: \[([^\]]*)\]", part)
                 assert re.findall(r"#\w{6}", listed[1]) == stops
         script = (STATIC / "stateview.js").read_text(encoding="utf-8")
         marks = script[script.index("MARKS = [") :]
-        assert re.findall(r"#\w{6}", marks[: marks.index("];")]) == picture.MARKS
+        assert re.findall(r"#\w{6}", marks[: marks.index("];")]) == drawing.MARKS
 
     def test_letters_that_the_font_lacks_do_not_stop_it(self):
         explorer = rl.explore(rl.RNN(2, 2), input_names=["σ日", "a very long name of an input"])
