@@ -308,4 +308,4 @@ class Explorer(anywidget.AnyWidget):
         return True
 
     def _complain(self, error: Exception) -> None:
-        self.error = said(error)
+        self.error, self.notice = said(error), ""

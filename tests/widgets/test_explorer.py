@@ -550,6 +550,9 @@ def test_save_and_export_write_files_and_say_where(page, tmp_path, monkeypatch):
         "Exported as rnnlab-explorer.html: one page that works without a kernel."
     )
     assert (tmp_path / "rnnlab-explorer.html").read_text("utf-8").startswith("<!doctype html>")
+    page.press("checkout", branch="nowhere")
+    assert page.explorer.error
+    assert page.explorer.notice == "", "what was done before is no answer to this"
 
 
 def test_a_refused_value_leaves_the_session_where_it_is(page):
