@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +58,12 @@ KINDS = (
 """The cells of the library whose state is a weighted sum of the old one and what is written."""
 
 
+def kind_of(gates: Iterable[str]) -> Kind | None:
+    """The family that has these gates, if one has."""
+    names = frozenset(gates)
+    return next((kind for kind in KINDS if kind.gates == names), None)
+
+
 @dataclass(frozen=True)
 class Layer:
     """One cell's gates in a trace, in float64."""
@@ -95,7 +101,7 @@ def layers(trace: Trace) -> list[Layer]:
             by_path.setdefault(path, []).append(last)
     found = []
     for path, names in by_path.items():
-        kind = next((kind for kind in KINDS if kind.gates == set(names)), None)
+        kind = kind_of(names)
         if kind is not None:
             values = {
                 name: np.asarray(trace[join(path, name)], dtype=np.float64) for name in kind.gates

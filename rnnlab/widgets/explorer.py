@@ -18,7 +18,7 @@ from rnnlab.widgets.actions import QUIET, act
 from rnnlab.widgets.drawing import Theme
 from rnnlab.widgets.feeds import Inputs, Place
 from rnnlab.widgets.fitting import step_axes
-from rnnlab.widgets.insight import Gates
+from rnnlab.widgets.insight import Gates, offered_orders
 from rnnlab.widgets.lanes import Labelling, batch, lanes
 from rnnlab.widgets.module import module, style
 from rnnlab.widgets.player import Player
@@ -70,6 +70,7 @@ class Explorer(anywidget.AnyWidget):
     branches = traitlets.List().tag(sync=True)
     compared = traitlets.TraitType[Any, Any]([]).tag(sync=True)
     selection = traitlets.TraitType[Any, Any](EMPTY).tag(sync=True)
+    sorts = traitlets.List().tag(sync=True)
     orders = traitlets.Dict().tag(sync=True)
     ordered_by = traitlets.Unicode("index").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
@@ -90,6 +91,7 @@ class Explorer(anywidget.AnyWidget):
         self._begin()
         self._lanes()
         self.gates = self._gates.names
+        self.sorts = offered_orders(session.model)
         self.branches = list(session.branches)
         self._unsubscribe = session.subscribe(self._moved)
         self.observe(lambda _: self._show_row(), "row")

@@ -17,7 +17,7 @@ import numpy as np
 
 from rnnlab.errors import RnnlabError
 from rnnlab.session import Session
-from rnnlab.widgets.insight import ORDERS, order, plane
+from rnnlab.widgets.insight import order, plane
 from rnnlab.widgets.lanes import Lane, values
 from rnnlab.widgets.module import STATIC, module
 from rnnlab.widgets.selecting import checked_branches
@@ -103,7 +103,7 @@ def page(explorer: Explorer, branches: str | Sequence[str] | None = None) -> str
         "branches": [about for about, _ in parts],
         "t": session.t,
         "planes": _found(lambda name: plane(session, name), ["", *session.initial()]),
-        "orders": _found(lambda by: order(session, by), ORDERS),
+        "orders": _found(lambda by: order(session, by), explorer.sorts),
     }
     head = json.dumps(_short(header), ensure_ascii=False, separators=(",", ":")).encode()
     blob = struct.pack("<I", len(head)) + head + b"".join(data for _, data in parts)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnlab.analysis.gating import layers
+from rnnlab.analysis.gating import kind_of, layers
 from rnnlab.derive import derive
 from rnnlab.errors import RnnlabError
 from rnnlab.recur import recurs
@@ -109,6 +109,19 @@ def _steps(session: Session, within: Sequence[int] | None) -> tuple[int, int]:
     """The steps of the current branch that lie within a span: those before it, and its last."""
     first, last = (1, session.length()) if within is None else within
     return max(first, 1) - 1, min(last, session.length())
+
+
+def offered_orders(model: Any) -> list[str]:
+    """The orders that units of a model can have: by time constant where gates tell one.
+
+    Example:
+        >>> import rnnlab as rl
+        >>> offered_orders(rl.RNN(2, 3))
+        ['index', 'first activity', 'principal component']
+    """
+    cells = [recur.cell for _, recur in recurs(model)]
+    gated = any(kind_of(getattr(cell, "gate_names", ())) for cell in cells)
+    return [by for by in ORDERS if gated or by != "time constant"]
 
 
 def order(session: Session, by: str, row: int = 0) -> dict[str, list[int]]:

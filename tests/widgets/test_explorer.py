@@ -488,6 +488,15 @@ def test_a_gru_is_ordered_by_what_its_update_gate_keeps(open_page):
     assert page.explorer.orders == {"h": np.argsort(np.log(z).mean(axis=0)).tolist()}
 
 
+@pytest.mark.parametrize(
+    ("layer", "offered"), [(rl.RNN, False), (rl.LSTM, True), (rl.GRU, True), (rl.MGU, True)]
+)
+def test_an_order_by_time_constant_is_offered_where_gates_tell_one(layer, offered):
+    explorer = rl.explore(rl.Chain(layer(3, 4), rl.Dense(4, 2)), XS)
+    rest = ["index", "first activity", "principal component"]
+    assert explorer.sorts == ([*rest, "time constant"] if offered else rest)
+
+
 def test_an_order_says_what_it_needs(open_page):
     page = open_page(lambda: rl.explore(rl.RNN(3, 4), XS))
     page.press("order", by="first activity")

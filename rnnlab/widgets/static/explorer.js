@@ -44,8 +44,7 @@ function render(link, model, root) {
   lines.setAttribute("role", "img");
   const order = el("select", { ariaLabel: "Order of units" }, {
     change: () => link.send("order", { by: order.value }),
-  }, ...["index", "first activity", "principal component", "time constant"].map((by) =>
-    el("option", { value: by }, {}, `by ${by}`)));
+  }, ...model.get("sorts").map((by) => el("option", { value: by }, {}, `by ${by}`)));
   const follow = el("button", { type: "button", title: "Follow the newest step (key End)" },
     { click: () => { state.view = FOLLOW; later(); } }, "Follow");
   const whole = el("button", { type: "button", title: "Show the whole recording (key 0)" },

@@ -90,7 +90,7 @@ export function tileOf(branch, width, level, index) {
 export class Recorded {
   constructor(head) {
     this.head = head;
-    this.traits = { ...head.traits, recorded: true, playing: false, running: false, error: "", notice: "" };
+    this.traits = { ...head.traits, sorts: Object.keys(head.orders), recorded: true, playing: false, running: false, error: "", notice: "" };
     this.listeners = new Map();
     this.branch = head.branches[0];
     this.t = head.t;
@@ -254,8 +254,7 @@ Recorded.prototype.actions = {
     else this.set("notice", "The recording is too short for a plane.");
   },
   order({ by }) {
-    if (by in this.head.orders) this.set({ orders: this.head.orders[by], ordered_by: by });
-    else this.set("notice", `The recording has no order by ${by}.`);
+    this.set({ orders: this.head.orders[by], ordered_by: by });
   },
 };
 

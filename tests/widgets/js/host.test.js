@@ -194,11 +194,8 @@ test("orders and planes are those found at export", async () => {
   model.send({ id: 2, action: "order", by: "first activity" });
   await later();
   assert.deepEqual(seen.other.message, plane);
-  assert.deepEqual(model.get("orders"), { h: [1, 0] });
-  model.send({ id: 3, action: "order", by: "time constant" });
-  await later();
-  assert.match(model.get("notice"), /no order by time constant/);
-  assert.deepEqual(model.get("orders"), { h: [1, 0] });
+  assert.deepEqual([model.get("ordered_by"), model.get("orders")], ["first activity", { h: [1, 0] }]);
+  assert.deepEqual(model.get("sorts"), ["index", "first activity"], "no others are offered");
 });
 
 test("playing goes to the end and stops there", async () => {
