@@ -11,7 +11,6 @@ from rnnlab.errors import RnnlabError
 from rnnlab.session import Session, Step
 from rnnlab.widgets.insight import gates, order, spans
 from rnnlab.widgets.meanings import bounded
-from rnnlab.widgets.studies import by_hand
 
 if TYPE_CHECKING:
     from rnnlab.widgets.explorer import Explorer
@@ -79,16 +78,28 @@ def again(explorer: Explorer, _: Message) -> None:
 
 def poke(explorer: Explorer, message: Message) -> None:
     """Set a unit as it was after a step and feed again what followed, in a branch."""
+    value = float(message["value"])
+    one = value if explorer.rows == 1 else one_row(value, explorer.row)
+    change(explorer, message, lambda name, unit: explorer.session.poke(name, unit, one))
+
+
+def hold(explorer: Explorer, message: Message) -> None:
+    """The same with a unit that is held at the value from there on, in all rows of a batch."""
+    value = float(message["value"])
+    change(explorer, message, lambda name, unit: explorer.session.clamp(name, unit, value))
+
+
+def change(explorer: Explorer, message: Message, edit: Callable[[str, int | None], None]) -> None:
+    """Edit a unit as it was after a step and feed again what followed, in a branch."""
     session, step = explorer.session, int(message["step"])
-    name, unit, value = str(message["name"]), int(message["unit"]), float(message["value"])
+    name, unit = str(message["name"]), int(message["unit"])
     number = session.recorded().get(name) == ()
     with explorer._wire.held():
         source, place = session.branch_name, session.t
         if step != place:
             session.rewind(step)
         try:
-            one = value if explorer.rows == 1 else one_row(value, explorer.row)
-            session.poke(name, None if number else unit, one)
+            edit(name, None if number else unit)
         except Exception:
             if step != place:
                 session.rewind(place)
@@ -129,8 +140,14 @@ def inspect(explorer: Explorer, message: Message) -> None:
     except RnnlabError:  # a cell of one's own has no gates to show
         found = {}
     session = explorer.session
-    about = {"step": step, "branch": session.branch_name, "edited": by_hand(session, step) == step}
-    about["bounded"] = bounded(session.model)
+    edits = [session.edits[number] for number in session.active_edits]
+    about = {
+        "step": step,
+        "branch": session.branch_name,
+        "edited": any(edit.t == step for edit in edits),
+        "held": [edit.title().removesuffix(" held") for edit in edits if edit.holds(step - 1)],
+        "bounded": bounded(session.model),
+    }
     explorer.send({"kind": "inspected", "gates": found, **about})
 
 
@@ -246,6 +263,7 @@ ACTIONS: dict[str, Action] = {
     "undo": lambda explorer, _: explorer.session.undo(),
     "redo": lambda explorer, _: explorer.session.redo(),
     "poke": poke,
+    "hold": hold,
     "feed": feed,
     "again": again,
     "snapshot": lambda explorer, _: explorer._wire.snapshot(),

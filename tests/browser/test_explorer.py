@@ -213,6 +213,15 @@ def test_a_unit_is_selected_inspected_and_poked_by_hand(start_here):
     poked = notebook.execute(f"float(session.trace()['0.h'][{int(step) - 1}][{unit}])")
     assert float(poked) == pytest.approx(0.9, abs=1e-7)
     assert notebook.execute("session.t, session.length('main') >= 0") == "(8, True)"
+    hold = explorer.get_by_role("button", name=f"0.h[{unit}]: hold")
+    number.fill("0")
+    hold.press("Enter")
+    explorer.locator(".rl-status").filter(has_text=f"0.h[{unit}]=0 held").wait_for()
+    assert hold.evaluate("(node) => node === document.activeElement"), "the next key goes on here"
+    last = notebook.execute(f"bool(session.trace()['0.h'][{int(step) - 1}:, {unit}].any())")
+    assert last == "False"
+    notebook.execute("explorer.selection = {**explorer.selection, 'step': 8}")
+    explorer.get_by_text(f"Held in this step: 0.h[{unit}]=0.").wait_for()
     explorer.get_by_role("tab", name="Compare", exact=True).click()
     explorer.locator("canvas[aria-label^='Distance between']").wait_for()
     explorer.get_by_role("tab", name="Inspector", exact=True).click()

@@ -462,6 +462,31 @@ def test_the_inspector_is_told_which_step_was_set_by_hand(page):
     assert not [m for m in page.sent if m["kind"] == "inspected"][-1]["edited"]
 
 
+def test_a_unit_is_held_from_a_step_on_and_the_inspector_is_told(page):
+    press_all(page, *["step"] * 4)
+    page.press("hold", step=2, name="0.h", unit=1, value=0.25)
+    session = page.explorer.session
+    assert session.branch_name == "main@2 0.h[1]=0.25 held"
+    assert page.explorer.compared == ["main"]
+    assert (session.t, session.length()) == (4, 4), "what followed is fed again"
+    page.press("step")
+    assert session.trace()["0.h"][1:, 1].tolist() == [0.25] * 4
+    told = []
+    for step in (1, 2, 3, 5):
+        page.press("inspect", step=step)
+        message = [m for m in page.sent if m["kind"] == "inspected"][-1]
+        told.append((message["edited"], message["held"]))
+    held = ["0.h[1]=0.25"]
+    assert told == [(False, []), (True, []), (False, held), (False, held)]
+
+
+def test_a_hold_is_for_all_rows_of_a_batch(open_page):
+    page = open_page(lambda: rl.explore(rl.RNN(1, 3)))
+    page.explorer.session.run(torch.ones(2, 2, 1), progress=False)
+    page.press("hold", step=1, name="h", unit=2, value=0.0)
+    assert page.explorer.session.trace()["h"][:, :, 2].tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
 @pytest.mark.parametrize("by", ["first activity", "principal component", "time constant"])
 def test_units_can_be_put_in_order(page, by):
     press_all(page, *["step"] * 8)

@@ -1,6 +1,7 @@
 import { readable } from "./colors.js";
 import { el, fits, putIn } from "./dom.js";
 import { findPanel } from "./find.js";
+import { visible } from "./labels.js";
 import { chosenUnits } from "./lines.js";
 import { laneLimit, mark, unitLabel } from "./stateview.js";
 
@@ -86,9 +87,9 @@ export function inspectorView(model, link, choose) {
   let asked = "";
   let rows = [];
 
-  const poke = (unit, step, value) => {
+  const change = (action, unit, step, value) => {
     if (Number.isFinite(value)) {
-      link.send("poke", { step, name: unit.lane.name, unit: unit.unit, value });
+      link.send(action, { step, name: unit.lane.name, unit: unit.unit, value });
     }
   };
 
@@ -97,14 +98,14 @@ export function inspectorView(model, link, choose) {
       const state = unit.lane.role === "state";
       const limit = limits(unit.lane);
       const name = el("strong", {}, {}, unit.label);
-      const change = el("span");
+      const moved = el("span");
       const gates = el("div", { className: "rl-gates" });
       const number = el("input", { type: "number", step: "any", ariaLabel: `${unit.label}: set to`,
         title: "Enter sets the unit and goes on from there in a branch" },
         { keydown: (event) => {
           if (event.key !== "Enter") return;
           event.stopPropagation();
-          if (fits(number)) poke(unit, step, number.valueAsNumber);
+          if (fits(number)) change("poke", unit, step, number.valueAsNumber);
         } });
       const was = el("div", { className: "rl-was", title: "the value before the step" });
       const fill = el("div", { className: "rl-fill" });
@@ -114,13 +115,16 @@ export function inspectorView(model, link, choose) {
             number.value = Number(slider.valueAsNumber.toPrecision(4));
             place(fill, slider.valueAsNumber, limit);
           },
-          change: () => poke(unit, step, slider.valueAsNumber) });
+          change: () => change("poke", unit, step, slider.valueAsNumber) });
       const bar = el("div", { className: "rl-value" }, {}, el("div", { className: "rl-zero" }), fill, was,
         ...(state ? [slider] : []));
-      const edit = state ? [el("div", { className: "rl-edit" }, {}, number)] : [];
+      const hold = el("button", { type: "button", ariaLabel: `${unit.label}: hold`,
+        title: `Hold the unit at this value from here on, in a branch${model.get("rows") > 1 ? " (in all rows of the batch)" : ""}` },
+        { click: () => { if (fits(number)) change("hold", unit, step, number.valueAsNumber); } }, "Hold");
+      const edit = state ? [el("div", { className: "rl-edit" }, {}, number, hold)] : [];
       body.append(el("div", { className: "rl-unit" }, {},
-        el("div", { className: "rl-bar" }, {}, name, change, ...edit), bar, gates));
-      return { unit, limit, name, change, gates, number, slider, fill, was };
+        el("div", { className: "rl-bar" }, {}, name, moved, ...edit), bar, gates));
+      return { unit, limit, name, moved, gates, number, slider, hold, fill, was };
     });
   }
 
@@ -133,8 +137,8 @@ export function inspectorView(model, link, choose) {
     if (key !== built) {
       built = key;
       const active = document.activeElement;
-      const held = rows.find(({ number, slider }) => active === number || active === slider);
-      const kind = held?.slider === active ? "slider" : "number";
+      const [held, kind] = rows.flatMap((row) => ["number", "slider", "hold"].filter((name) => row[name] === active)
+        .map((name) => [row, name]))[0] ?? [];
       body.replaceChildren();
       build(units, step, (lane) => laneLimit(lane, store));
       // a value set by the keyboard makes a branch, and so these rows anew: the next key goes on here
@@ -147,15 +151,16 @@ export function inspectorView(model, link, choose) {
     }
     const told = link.inspected?.step === step && link.inspected.branch === store.place.branch
       ? link.inspected : null;
-    edited.textContent = units.length && told?.edited ? EDITED : "";
+    const held = told?.held?.length ? `Held in this step: ${told.held.map(visible).join(", ")}.` : "";
+    edited.textContent = units.length ? [held, told?.edited ? EDITED : ""].filter(Boolean).join(" ") : "";
     const meanings = new Set();
-    for (const { unit, limit, name, change, gates, number, slider, fill, was } of rows) {
+    for (const { unit, limit, name, moved, gates, number, slider, fill, was } of rows) {
       name.style.borderLeft = `4px solid ${readable(mark(unit.number)[0], style.background)}`;
       const before = store.value(step - 1, unit.column);
       const after = store.value(step, unit.column);
-      const moved = step > 0 && unit.lane.role === "state";
+      const stepped = step > 0 && unit.lane.role === "state";
       const [from, to] = [before, after].map((v, k) => shown(v, none(store, step - 1 + k)));
-      change.textContent = [moved ? `${from} → ${to}` : to,
+      moved.textContent = [stepped ? `${from} → ${to}` : to,
         told?.bounded?.includes(unit.lane.name) && saturation(after)].filter(Boolean).join(" · ");
       const active = document.activeElement;
       if (active !== number && active !== slider) {
@@ -163,7 +168,7 @@ export function inspectorView(model, link, choose) {
         slider.value = Number.isNaN(after) ? 0 : after;
         place(fill, after, limit);
       }
-      was.hidden = !moved || Number.isNaN(before);
+      was.hidden = !stepped || Number.isNaN(before);
       was.style.left = `${percent(before, limit)}%`;
       const found = gateRows(told, unit);
       listGates(gates, found);
