@@ -60,7 +60,7 @@ class TestReadme:
 
     def test_the_examples_run(self, readme, tmp_path):
         blocks = re.findall(r"^```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
-        assert len(blocks) == 5
+        assert len(blocks) == 6
         for block in blocks:
             done = subprocess.run(
                 [sys.executable, "-c", block], capture_output=True, text=True, cwd=tmp_path
