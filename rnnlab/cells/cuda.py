@@ -14,6 +14,7 @@ from torch.backends import cudnn
 from torch.nn import Parameter
 
 from rnnlab.cells.base import Cell, autocasts
+from rnnlab.nested import map_leaves
 
 _places: WeakKeyDictionary[Cell, list[Tensor]] = WeakKeyDictionary()
 """For each cell whose weights lie in one buffer, its parts, last a zero for the second bias."""
@@ -79,8 +80,17 @@ def run(fused: Any, xs: Tensor, state: Any, arguments: Any, *, owned: bool = Tru
 
     Where weights are computed from others, or are not `owned` and so stay in the buffer of their
     owner, cuDNN copies them at every call. It warns, but nobody can do anything about that.
+
+    Autocast has cuDNN run in float16, whatever type was asked for; so here everything is given in
+    that type, and autocast is off.
     """
-    weights = arguments[0]
+    weights, *options = arguments
+    if xs.is_cuda and xs.dtype != torch.float64 and autocasts("cuda"):
+        kind = torch.get_autocast_dtype("cuda")
+        with torch.autocast("cuda", enabled=False):
+            state = map_leaves(lambda part: part.to(kind), state)
+            cast = [weight.to(kind) for weight in weights]
+            return run(fused, xs.to(kind), state, (cast, *options), owned=False)
     if not xs.is_cuda or (owned and all(type(weight) is Parameter for weight in weights[:3])):
         return fused(xs, state, *arguments)
     with warnings.catch_warnings():

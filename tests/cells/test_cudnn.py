@@ -1,5 +1,6 @@
 """What is handed to cuDNN, seen from the CPU; cells/test_gpu has the kernels themselves."""
 
+import copy
 import warnings
 
 import pytest
@@ -144,6 +145,44 @@ def test_a_layer_without_biases_says_so_only_where_nothing_lies_behind_it(moves,
         if biases:
             assert not weights[2].any()
             assert not weights[3].any()
+
+
+@pytest.fixture
+def bfloat16():
+    """Autocast for a GPU: tensors that only pass for being on one it leaves as they are."""
+    before = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
+    torch.set_autocast_enabled("cuda", True)
+    torch.set_autocast_dtype("cuda", torch.bfloat16)
+    yield
+    torch.set_autocast_enabled("cuda", before[0])
+    torch.set_autocast_dtype("cuda", before[1])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Recur(rl.LSTMCell(I, H)),
+        lambda: Recur(rl.GRUCell(I, H)),
+        lambda: Recur(rl.RNNCell(I, H)),
+        lambda: rl.adapt(nn.LSTM(I, H)),
+        lambda: rl.adapt(nn.LSTM(I, H, proj_size=2, bias=False)),
+    ],
+    ids=["LSTM", "GRU", "RNN", "adapted", "projected"],
+)
+def test_cudnn_has_the_type_that_autocast_was_asked_for(moves, bfloat16, make):
+    """torch's own autocast has cuDNN run in float16, whichever that is."""
+    m, xs = randomise(make()), filled(T, B, I, dtype=torch.float32)
+    ys = unroll(m, xs)
+    assert ys.dtype == torch.bfloat16
+    assert all(state.dtype == torch.bfloat16 for state in rl.states(m).values())
+    weighted(ys.float()).backward()
+    weights = list(m.parameters())
+    assert all(weight.grad is not None and weight.dtype == torch.float32 for weight in weights)
+    double = copy.deepcopy(m).double()
+    rl.reset(double)
+    want = unroll(double, xs.double())
+    assert want.dtype == F64  # autocast leaves doubles as they are
+    close(ys.double(), want, 2e-2)
 
 
 def test_of_weights_that_must_lie_apart_nothing_is_said(moves):

@@ -186,15 +186,17 @@ def test_adapted_layers_leave_the_buffer_of_their_owner(kind, options):
 
 
 @EVERY
-def test_autocast_between_other_layers(kind):
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_between_other_layers(kind, dtype):
     m = rl.Chain(rl.Dense(I, I), Recur(randomise(kind(I, H))), rl.Dense(H, 2)).cuda()
     xs = filled(T, B, I, dtype=torch.float32).cuda()
     want = loop(m, xs)
     for way in (loop, unroll):
         rl.reset(m)
-        with torch.autocast("cuda", torch.float16):
+        with torch.autocast("cuda", dtype):
             ys = torch.cat([way(m, xs[:2]), way(m, xs[2:])])
-        assert ys.dtype == torch.float16
+        assert ys.dtype == dtype
+        assert all(state.dtype in (dtype, torch.float32) for state in rl.states(m).values())
         close(ys.float(), want, 0.05)
 
 
