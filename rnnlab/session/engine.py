@@ -162,7 +162,7 @@ class Engine(Watched):
             ours = RESET.replace("reset(model)", "the session's reset()")  # the model's is undone
             raise RnnlabError(str(error).replace(RESET, ours)) from error
         if not isinstance(error, RnnlabError):
-            raise refused(short(self._stepper.model), error, xs) from error
+            raise refused(short(self._stepper.model), error, xs, self._stepper.like()) from error
 
     def _grow(self, branch: Branch) -> None:
         """Note that `branch` gets rows, so that this can be undone."""

@@ -210,12 +210,12 @@ class Stepper:
 
     def _moved(self, x: Any) -> Any:
         """A tensor of `encode` where the weights are, and of their dtype, as arrays become."""
-        like = self._like()
+        like = self.like()
         if like is None or not isinstance(x, Tensor):
             return x
         return x.to(like.device, like.dtype if x.is_floating_point() else x.dtype)
 
-    def _like(self) -> Tensor | None:
+    def like(self) -> Tensor | None:
         """A weight whose dtype and device inputs have."""
         return next((w for w in self._weights if w.is_floating_point()), None)
 
@@ -244,7 +244,7 @@ class Stepper:
                 f"Session: cannot turn {describe(x)} into an input. Give a tensor, an array or a "
                 "list of numbers, or make the session with an encode function."
             ) from why
-        like = self._like()
+        like = self.like()
         dtype = torch.get_default_dtype() if like is None else like.dtype
         if array.dtype.kind == "c":
             dtype = dtype.to_complex()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,13 @@ from rnnlab.cells.base import describe
 from rnnlab.errors import RnnlabError
 
 
-def refused(who: str, error: BaseException, xs: Iterable[Any] = ()) -> RnnlabError:
-    """What to say when somebody else's code failed, given these inputs."""
+def refused(
+    who: str, error: BaseException, xs: Sequence[Any] = (), like: Tensor | None = None
+) -> RnnlabError:
+    """What to say when somebody else's code failed, given these inputs; `like` is a weight."""
     typed = isinstance(error, (TypeError, IndexError, RuntimeError))
-    hints = [hint for hint in map(_other_kind, xs) if hint] if typed else []
+    told = [*(_elsewhere(x, like) for x in xs), *map(_other_kind, xs)] if typed else []
+    hints = [hint for hint in told if hint]
     return RnnlabError(
         " ".join(
             [
@@ -25,6 +28,16 @@ def refused(who: str, error: BaseException, xs: Iterable[Any] = ()) -> RnnlabErr
                 "The session stands where it stood.",
             ]
         )
+    )
+
+
+def _elsewhere(x: Any, like: Tensor | None) -> str | None:
+    """Where an input is and where the weights are, if these are two devices."""
+    if not isinstance(x, Tensor) or like is None or x.device == like.device:
+        return None
+    return (
+        f"It was fed a tensor on {x.device}, and the weights are on {like.device}; "
+        f"x.to({str(like.device)!r}) moves it. Arrays and lists the session moves itself."
     )
 
 

@@ -132,6 +132,27 @@ def test_a_failure_says_what_else_whole_numbers_could_be(name):
             feed(Session(rl.Recur(lambda h, x: (h + look(x), h), torch.zeros(3))))
 
 
+def test_a_failure_says_where_the_input_and_the_weights_are():
+    class Elsewhere(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru = torch.nn.GRU(3, 4)
+
+        def forward(self, x):
+            return self.gru(x)[0]
+
+    s = Session(rl.adapt(Elsewhere()))
+    s.model.to("meta")  # stands for a GPU
+    said = (
+        r"^Session: Adapted\(Elsewhere: gru\) failed with RuntimeError: .* It was fed a tensor on "
+        r"cpu, and the weights are on meta; x\.to\('meta'\) moves it\. Arrays and lists the session "
+        r"moves itself\. The session stands where it stood\.$"
+    )
+    for feed in (s.step, lambda x: s.run(x[None])):
+        with pytest.raises(rl.RnnlabError, match=said):
+            feed(torch.ones(1, 3))
+
+
 @pytest.mark.parametrize(
     ("other", "said"),
     [
