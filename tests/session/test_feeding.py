@@ -145,8 +145,8 @@ def test_a_failure_says_where_the_input_and_the_weights_are():
     s.model.to("meta")  # stands for a GPU
     said = (
         r"^Session: Adapted\(Elsewhere: gru\) failed with RuntimeError: .* It was fed a tensor on "
-        r"cpu, and the weights are on meta; x\.to\('meta'\) moves it\. Arrays and lists the session "
-        r"moves itself\. The session stands where it stood\.$"
+        r"cpu, and the weights are on meta; x\.to\('meta'\) moves it\. Arrays and lists the "
+        r"session moves itself\. The session stands where it stood\.$"
     )
     for feed in (s.step, lambda x: s.run(x[None])):
         with pytest.raises(rl.RnnlabError, match=said):
