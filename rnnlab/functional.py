@@ -126,6 +126,7 @@ class ModelCell:
         self._copy: nn.Module | None = None
         self._seen: list[Any] = []
         self._parts: list[_Part] = []
+        self._by_equations = False
         self._current()
 
     @property
@@ -164,7 +165,7 @@ class ModelCell:
                 for _, recur, init, names in parts:
                     values = (self._converted(states[name]) for name in names)
                     recur.__dict__["_state"] = fill(init, values)
-                if _transformed():
+                if _transformed() or self._by_equations:
                     with Unfused():
                         y = model(*xs)
                 else:
@@ -192,13 +193,15 @@ class ModelCell:
         """
         self._check_mapping(states)
         rows: list[Tensor] = []
+        given = [value for value in states.values() if isinstance(value, Tensor)]
+        factory: Any = {"dtype": self._real, "device": given[0].device if given else None}
         for name, shape in self.shapes.items():
             if name not in states:
                 raise RnnlabError(
                     f"{self!r}: the state {name} is missing. They are: {', '.join(self.names)}."
                 )
             value = self._converted(states[name])
-            value = value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=self._real)
+            value = value if isinstance(value, Tensor) else torch.as_tensor(value, **factory)
             lead = value.dim() - len(shape)
             if lead < 0 or tuple(value.shape[lead:]) != shape:
                 raise RnnlabError(
@@ -245,7 +248,7 @@ class ModelCell:
         return f"ModelCell({text})"
 
     def __getstate__(self) -> dict[str, Any]:
-        private = ("_lock", "_copy", "_seen", "_parts")
+        private = ("_lock", "_copy", "_seen", "_parts", "_by_equations")
         return {name: value for name, value in self.__dict__.items() if name not in private}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -284,6 +287,13 @@ class ModelCell:
                 (path, recur, recur.init, [name for name, _ in _named(path, recur, recur.init)])
                 for path, recur in recurs(self._copy)
             ]
+            # cuDNN wants weights in one piece, which a copy's are not, and derives no derivative
+            self._by_equations = any(
+                weight.is_cuda
+                for module in self._copy.modules()
+                if isinstance(module, nn.RNNBase)
+                for weight in module.parameters()
+            )
         return self._copy, self._parts
 
 
@@ -343,7 +353,13 @@ def private_copy(model: nn.Module, converted: Callable[[Any], Any]) -> nn.Module
         # any faster evaluation of a cell may lack a rule or reuse its memory: the equation does not
         if isinstance(module, Cell) and type(module).project is not Cell.project:
             module.__dict__["step"] = _Equation(module)
+        if isinstance(module, nn.RNNBase):  # the weights are the owner's, or of no memory at all
+            module.__dict__["flatten_parameters"] = _nothing
     return private
+
+
+def _nothing() -> None:
+    """In place of what lays the weights side by side for cuDNN."""
 
 
 class _Equation:

@@ -256,6 +256,56 @@ def test_float64_of_a_float32_model(make):
     )
 
 
+@pytest.fixture
+def on_gpu(monkeypatch):
+    """Every tensor passes for one on a GPU."""
+    monkeypatch.setattr(torch.Tensor, "is_cuda", property(lambda self: True))
+    monkeypatch.setattr(torch.backends.cudnn, "is_acceptable", lambda tensor: True)
+
+
+def test_layers_of_torch_are_not_left_to_cudnn(on_gpu, monkeypatch):
+    """Weights of a copy are in no buffer, of which cuDNN would warn at every call."""
+
+    class Seen(Unfused):
+        def __enter__(self):
+            entered.append(self)
+            return super().__enter__()
+
+    entered = []
+    monkeypatch.setattr("rnnlab.functional.Unfused", Seen)
+    model, x = adapt(randomise(Reader(torch.float32))), filled(1, 2, dtype=torch.float32)
+    want = copy.deepcopy(model)(x)
+    cell = as_cell(model, dtype=F64)
+    close(cell(cell.initial_state(), x)[1].float(), want, 1e-6)
+    assert entered
+
+
+def test_weights_without_memory_are_not_laid_side_by_side(on_gpu):
+    """A layer whose weights are computed asks for that at every call, also inside a transform."""
+    layer = nn.GRU(2, 3, dtype=F64)
+    nn.utils.parametrizations.weight_norm(layer, "weight_hh_l0")
+
+    class Inside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x):
+            return self.layer(x)[0]
+
+    cell, x = as_cell(adapt(Inside())), filled(1, 2)
+    jacobian = jacrev(lambda s: cell.flat_step(s, x)[0])(filled(3))
+    assert jacobian.isfinite().all()
+    assert jacobian.shape == (3, 3)
+
+
+def test_a_number_among_the_states_is_where_the_others_are():
+    init = (torch.zeros(2, device="meta"), 1)  # stands for a GPU
+    cell = as_cell(rl.Recur(lambda h, x: ((h[0] + x, h[1] + 1), x), init))
+    assert cell.flat(cell.initial_state()).device == torch.device("meta")
+    assert cell.flat_step(cell.flat(cell.initial_state()), init[0])[0].shape == (3,)
+
+
 def test_weights_may_change_between_two_transforms():
     """The converted copies are not made inside a transform that has ended since."""
     model = chain(torch.float32)
