@@ -11,6 +11,7 @@ from rnnlab.adapters import adapt
 from rnnlab.cells.base import Cell
 from rnnlab.cells.registry import CELLS
 from rnnlab.derive import derive, run_states
+from rnnlab.derive.gates import evaluate
 from rnnlab.derive.memory import scan_memory
 from rnnlab.fingerprint import fingerprint
 from rnnlab.layers import Bidirectional, Stacked
@@ -472,3 +473,10 @@ def test_the_scan_is_the_loop(steps, shape):
         given = f.clone(), ig.clone(), first.clone()
         close(scan_memory(*given), want, 1e-12)
         assert all(torch.equal(a, b) for a, b in zip(given, (f, ig, first), strict=True))
+
+
+def test_inputs_go_where_the_states_of_a_function_cell_are():
+    """It has no weight; a device without numbers stands for a GPU."""
+    far = torch.zeros(3, device="meta")
+    model = rl.Recur(lambda h, x: (h + x, h), far)
+    assert evaluate(model, {"": ["h"]}, {"h": far.expand(5, 3)}, {}, (torch.ones(5, 3),), {}) == {}

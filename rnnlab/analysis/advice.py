@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _KNOWN = (
     (
-        ("numpy()", ".item()"),
+        ("numpy()", "to numpy", ".item()"),
         "A derivative can be followed through torch operations only; write the step without "
         ".numpy(), .item() and the like.",
     ),

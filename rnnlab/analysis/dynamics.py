@@ -21,6 +21,7 @@ from rnnlab.analysis.recording import recorded
 from rnnlab.analysis.result import Units
 from rnnlab.cells.base import Cell
 from rnnlab.errors import RnnlabError
+from rnnlab.fingerprint import weights
 from rnnlab.functional import ModelCell, as_cell
 from rnnlab.layers import Chain, Dense, Stacked
 from rnnlab.recur import Recur
@@ -60,7 +61,8 @@ class Dynamics:
         )
         self.model: nn.Module = self.cell.model
         self.n = self.cell.size
-        self.device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
+        lie = (weight.device for weight in weights(self.model).values())
+        self.device = next(lie, torch.device("cpu"))
         self.direct = takes_batches(self.model)
         self.whole = any(isinstance(m, nn.Embedding) for m in self.model.modules())
         self.units: Units = tuple(

@@ -19,7 +19,7 @@ from rnnlab.cells.held import Hold, equation, has_equation
 from rnnlab.cells.torch_cells import TorchLSTMCell
 from rnnlab.derive.memory import LSTMS, lstm_gates, scan_memory
 from rnnlab.errors import RnnlabError
-from rnnlab.fingerprint import fingerprint, first_difference
+from rnnlab.fingerprint import fingerprint, first_difference, weights
 from rnnlab.functional import private_copy
 from rnnlab.layers import Chain, Stacked
 from rnnlab.nested import fill, named_leaves
@@ -246,8 +246,7 @@ def evaluate(
 
     `held` tells what was held in all of them: path → name inside the cell → units and values.
     """
-    weight = next(model.parameters(), None)
-    device = None if weight is None else weight.device
+    device = next((weight.device for weight in weights(model).values()), None)
     xs = tuple(x.to(device) for x in xs)
     model = private_copy(model, lambda value: value)
     stage = _Stage(lacking, held)

@@ -10,6 +10,8 @@ import torch
 
 import rnnlab as rl
 from rnnlab import analysis
+from rnnlab.analysis.advice import told
+from rnnlab.analysis.dynamics import Dynamics
 from tests.analysis.helpers import inputs, rnn, varied
 
 F64 = torch.float64
@@ -116,6 +118,21 @@ def test_a_step_in_numpy(name):
         "A derivative can be followed through torch operations only; write the step without "
         ".numpy(), .item() and the like."
     )
+
+
+def test_what_a_gpu_says_of_numpy_is_known_too():
+    error = TypeError(
+        "can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to "
+        "host memory first."
+    )
+    assert told(error, "Look.").endswith("write the step without .numpy(), .item() and the like.")
+
+
+def test_a_function_cell_lies_where_its_initial_state_does():
+    cell = rl.Recur(lambda h, x: (h + x, h), torch.zeros(2, device="meta"))  # stands for a GPU
+    d = Dynamics(cell, "test")
+    assert d.device == torch.device("meta")
+    assert d.inputs(np.ones(2))[0].device == d.device
 
 
 @pytest.mark.parametrize("draw", [random.random, np.random.random])
