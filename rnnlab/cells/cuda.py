@@ -67,7 +67,7 @@ def sequence_arguments(
     except KeyError:  # computed from others: a parametrisation
         weights, bias = [cell.weight_ih, cell.weight_hh], cell.bias
     if bias is not None:
-        weights += [bias, torch.zeros_like(bias)]
+        weights += [bias, zero_bias(bias) if bias.is_cuda else torch.zeros_like(bias)]
     if weights[0].is_cuda:
         _flatten(cell, weights, mode)
     layers, dropout, bidirectional, batch_first = 1, 0.0, False, False
@@ -78,8 +78,9 @@ def sequence_arguments(
 def run(fused: Any, xs: Tensor, state: Any, arguments: Any, *, owned: bool = True) -> Any:
     """One of torch's sequence kernels, `fused(xs, state, *arguments)`.
 
-    Where weights are computed from others, or are not `owned` and so stay in the buffer of their
-    owner, cuDNN copies them at every call. It warns, but nobody can do anything about that.
+    Where weights are computed from others, are one and the same, or are not `owned` and so stay in
+    the buffer of their owner, cuDNN copies them at every call. It warns, but nobody can do anything
+    about that.
 
     Autocast has cuDNN run in float16, whatever type was asked for; so here everything is given in
     that type, and autocast is off.
@@ -91,7 +92,9 @@ def run(fused: Any, xs: Tensor, state: Any, arguments: Any, *, owned: bool = Tru
             state = map_leaves(lambda part: part.to(kind), state)
             cast = [weight.to(kind) for weight in weights]
             return run(fused, xs.to(kind), state, (cast, *options), owned=False)
-    if not xs.is_cuda or (owned and all(type(weight) is Parameter for weight in weights[:3])):
+    own = weights[:3]
+    movable = owned and all(type(weight) is Parameter for weight in own)
+    if not xs.is_cuda or (movable and _apart(own)):
         return fused(xs, state, *arguments)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "RNN module weights are not part of single")
@@ -108,7 +111,7 @@ def _flatten(cell: Any, weights: list[Tensor], mode: str) -> None:
     if addresses == [part.data_ptr() for part in places[: len(own)]]:
         weights[:] = [*own, *places[len(own) :]]
         return
-    if len(set(addresses)) < len(own) or not _in_cudnn(own[0]):
+    if not _apart(own) or not _in_cudnn(own[0]):
         return
     with torch.inference_mode(False), torch.no_grad(), torch.cuda.device_of(own[0]):
         # on aliases: for a graph that is still to be gone through backwards nothing has changed
@@ -131,6 +134,11 @@ def _flatten(cell: Any, weights: list[Tensor], mode: str) -> None:
             weight.data = part
     _places[cell] = places
     weights[:] = [*own, *places[len(own) :]]
+
+
+def _apart(weights: list[Tensor]) -> bool:
+    """Whether each has memory of its own: if not, they are one weight, and cannot be moved."""
+    return len({weight.data_ptr() for weight in weights}) == len(weights)
 
 
 def _in_cudnn(weight: Tensor) -> bool:

@@ -194,4 +194,5 @@ def test_of_weights_that_must_lie_apart_nothing_is_said(moves):
     with pytest.warns(UserWarning, match="not part of single"):
         cuda.run(fused, xs, None, ([weight],))
     assert cuda.run(fused, xs, None, ([weight, 2 * weight],)) == "ran"
+    assert cuda.run(fused, xs, None, ([weight, weight],)) == "ran"
     assert cuda.run(fused, xs, None, ([weight],), owned=False) == "ran"

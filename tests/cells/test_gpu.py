@@ -3,12 +3,13 @@
 import copy
 import io
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import rnnlab as rl
-from rnnlab import Recur, RnnlabError, unroll
+from rnnlab import Recur, RnnlabError, analysis, unroll
 from rnnlab.cells.registry import CELLS
 from rnnlab.graphs import graphed
 from tests.helpers import F64, close, filled, gradients, joined, randomise, weighted
@@ -126,6 +127,15 @@ def test_weights_lie_in_one_buffer_that_trains(kind, bias):
     assert file.tell() < 100_000
 
 
+def test_of_weights_that_are_one_nothing_is_said():
+    """They cannot lie side by side, so cuDNN copies them at every call, and would warn."""
+    m, xs = rl.RNN(H, H, dtype=F64).cuda(), filled(T, B, H).cuda()
+    m.cell.weight_ih = m.cell.weight_hh
+    want = loop(m, xs)
+    m.reset()
+    close(unroll(m, xs), want)
+
+
 @FUSED
 def test_a_graph_from_before_the_buffer_can_still_be_gone_through(kind):
     m, xs = Recur(randomise(kind(I, H, dtype=F64))), filled(2 * T, B, I)
@@ -183,6 +193,37 @@ def test_adapted_layers_leave_the_buffer_of_their_owner(kind, options):
         close(ys, want)
         close(gradients(weighted(ys.cpu()), theirs), slopes)
     close(theirs(xs)[0], want, 0)
+
+
+def test_the_analyses_of_a_module_of_torch_say_nothing():
+    """They run in float64 on copies of its weights, which are in no buffer."""
+
+    class Reader(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = nn.LSTM(I, H, num_layers=2)
+
+        def forward(self, x):
+            return self.lstm(x)[0]
+
+    torch.manual_seed(5)
+    reader, xs = Reader(), filled(T, 1, I).numpy()
+    found = []
+    for device in ("cpu", "cuda"):
+        m = rl.adapt(reader.to(device))
+        session = rl.Session(m)
+        session.run(xs, progress=False)
+        found += [
+            (
+                session.trace()["lstm.1.h"],
+                rl.derive(m, session.trace())["lstm.0.f"],
+                analysis.jacobian(m, x=xs[0]).matrix,
+                analysis.lyapunov(m, xs, progress=False).exponents,
+                analysis.attribution(m, xs, progress=False).values,
+            )
+        ]
+    for got, want in zip(found[1], found[0], strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
 
 
 @EVERY
