@@ -43,7 +43,8 @@ class Portrait:
         self._axes = np.asarray(fitted["axes"], float)
         self._reach = np.asarray(fitted["reach"], float)
         self._window = MARGIN * self._reach
-        self._known: Tensor | None = None
+        self._known: np.ndarray | None = None
+        """Points found before, wherever the model lies."""
 
     def draw(
         self,
@@ -91,7 +92,7 @@ class Portrait:
         """All points, as far as a search of the whole invariant set finds them."""
         known = self._known if self._known is not None and len(self._known) else None
         every = fixed_points(model, x=x, starts=known, progress=job.tell)
-        self._known = torch.as_tensor(np.array(every.points))
+        self._known = np.array(every.points)
         return _described(every)
 
     def _learn(self, ends: Basins, found: Message) -> bool:
@@ -101,7 +102,7 @@ class Portrait:
         if continuous or not len(missed):
             return False
         known = [] if self._known is None else [self._known]
-        self._known = torch.cat([*known, torch.as_tensor(missed)])
+        self._known = np.concatenate([*known, missed])
         return True
 
     def _plane(self, d: Dynamics, state: np.ndarray) -> Plane:
@@ -170,7 +171,8 @@ class Portrait:
             settled = torch.unique(settled.round(decimals=6), dim=0)  # most end at the same few
             starts = [settled, begun[::5]]
             if self._known is not None:
-                starts += [self._known.to(d.device)] * 3  # one for each way of `Search.add`
+                known = torch.as_tensor(self._known).to(d.device)
+                starts += [known] * 3  # one for each way of `Search.add`
             starts = torch.cat(starts)
             bounded = bool((torch.isfinite(lower) & torch.isfinite(upper)).all())
             search.add(starts[torch.isfinite(starts).all(dim=1)])
@@ -181,9 +183,9 @@ class Portrait:
             order = eigen.order(points)
             points, radius, eigen = points[order], radius[order], eigen.at(order)
             total = index_sum(gaps, points) if bounded and not len(search.flat) else None
-            self._known = points
+            self._known = to_numpy(points)
             return {
-                "points": to_numpy(points),
+                "points": self._known,
                 "eigenvalues": eigen.values,
                 "index": eigen.index,
                 "marginal": eigen.marginal,

@@ -206,16 +206,17 @@ def test_a_study_has_a_model_of_its_own(lstm):
     np.testing.assert_array_equal(subject.state, before.astype(float))
 
 
-@pytest.fixture
-def bistable(open_page):
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def bistable(open_page, request):
     """h' = tanh(2h + x) in two independent units: nine fixed points at x = 0, one at x = 1."""
     model = rl.RNN(1, 2)
     with torch.no_grad():
         model.cell.weight_hh.copy_(2 * torch.eye(2))
         model.cell.weight_ih.fill_(1.0)
         model.cell.bias.zero_()
+    model.to(request.param)
     page = open_page(lambda: rl.explore(model, input_names=["push"]))
-    xs = torch.tensor([[0.3], [-0.8], [0.1], [1.0], [0.2]])
+    xs = torch.tensor([[0.3], [-0.8], [0.1], [1.0], [0.2]], device=request.param)
     page.explorer.session.run(xs, progress=False)
     page.explorer.session.poke("h", 0, 0.3)  # else both units go the same way
     page.explorer.session.run(xs, progress=False)
@@ -382,7 +383,7 @@ def test_a_point_that_only_the_basins_find_is_learnt(bistable, monkeypatch):
         if not calls:  # the first search misses one of the stable points
             keep = np.flatnonzero(found["index"] == 0)[1:]
             found |= {name: found[name][keep] for name in PER_POINT}
-            self._known = torch.as_tensor(found["points"])
+            self._known = found["points"]
         calls.append(len(found["points"]))
         return found
 
