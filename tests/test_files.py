@@ -8,10 +8,11 @@ from torch import nn
 
 import rnnlab as rl
 from rnnlab import Chain, Dense, Recur, RnnlabError
-from rnnlab.files import load, save
 from tests.helpers import F64, close, filled, randomise
 
 pytest.importorskip("safetensors", reason="pip install safetensors runs this")
+from rnnlab.files import load, save
+
 I, H, B = 3, 4, 2
 
 

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from rnnlab.session import alignment
 from rnnlab.session.alignment import aligned
+
+pytest.importorskip("hypothesis", reason="hypothesis is in rnnlab[test]")
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 TEXT = st.text("abc", max_size=12)
 
