@@ -1,7 +1,9 @@
 """python -m rnnlab.bench: what it prints and writes. How fast anything is, is not tested here."""
 
+import importlib
 import json
 import re
+import sys
 
 import pytest
 import torch
@@ -185,3 +187,10 @@ def test_wrong_arguments(arguments, capsys):
     with pytest.raises(SystemExit):
         bench.main(arguments)
     assert "usage: python -m rnnlab.bench" in capsys.readouterr().err
+
+
+def test_a_silent_run_does_without_tqdm(monkeypatch, capsys):
+    """On a borrowed GPU there may be torch and numpy, and no more."""
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    assert importlib.reload(bench).main(["--only", "gpu", "--quick", "--quiet"]) == 0
+    assert "torch" in capsys.readouterr().out

@@ -8,11 +8,12 @@ import os
 import platform
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
 from rnnlab.bench.sections import SECTIONS, SLOW, Settings
 from rnnlab.bench.timing import Row
@@ -25,13 +26,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.manual_seed(0)
     rows: list[Row] = []
     names = options.only or [name for name in SECTIONS if not (options.quick and name in SLOW)]
-    with tqdm(disable=options.quiet or None, unit=" rows", file=sys.stderr) as bar:
+    with nullcontext() if options.quiet else _bar() as bar:
         for name in names:
-            bar.set_description(name)
+            if bar is not None:
+                bar.set_description(name)
             for row in SECTIONS[name](settings):
                 # the targets are for the sizes of the full run
                 rows.append(replace(row, target=None) if options.quick else row)
-                bar.update()
+                if bar is not None:
+                    bar.update()
     print(machine())
     print(table(rows))
     if options.json:
@@ -39,6 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = json.dumps({"machine": machine(), "rows": found}, indent=1, ensure_ascii=False)
         Path(options.json).write_text(text + "\n", encoding="utf-8")
     return 1 if options.check and any(row.reached is False for row in rows) else 0
+
+
+def _bar() -> Any:
+    from tqdm.auto import (
+        tqdm,
+    )  # not for --quiet: a borrowed GPU has torch and numpy, perhaps no more
+
+    return tqdm(disable=None, unit=" rows", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,8 +16,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from rnnlab.bench.lab import NOTEBOOK, Browser, Lab, NotebookPage, find_chromium, write_notebook
 from rnnlab.bench.settings import Settings
 from rnnlab.bench.timing import Row
@@ -133,6 +131,8 @@ def explorer(settings: Settings) -> Iterator[Row]:
     """The explorer beside a bare widget, and against what it is allowed."""
     reason = missing()
     if reason:
+        from tqdm.auto import tqdm
+
         tqdm.write(f"The explorer is left out: {reason}.", file=sys.stderr)
         return
     with tempfile.TemporaryDirectory(prefix="rnnlab-bench-") as folder:
