@@ -72,7 +72,10 @@ def unroll(
     the input part of its update computed for many steps at once; anything else is looped over.
     Where steps are small (up to 512 units in the batch), the gradient of a cell is formed for the
     whole sequence instead of step by step. Layers that draw random numbers draw them in another
-    order than the loop does.
+    order than the loop does. On an NVIDIA GPU the fused kernels are cuDNN's: a gradient of a
+    gradient, many gradients at once, or outputs that are written into before the way back are not
+    for these, and torch says so; `with torch.backends.cudnn.flags(enabled=False):` around the call
+    has torch's own, which take all of it.
 
     Example:
         >>> import torch, rnnlab as rl
