@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -398,3 +399,26 @@ def test_hooks_on_a_bare_layer_count(kind):
     handle.remove()
     plain = rl.adapt(layer)
     assert isinstance(plain, rl.Chain if whole else rl.Recur)
+
+
+def test_a_try_draws_no_random_numbers_of_a_gpu(monkeypatch):
+    class NoisyCell(nn.Module):
+        hidden_size, input_size = 3, 2
+
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(5, 3)
+
+        def forward(self, x, state):
+            return torch.tanh(self.linear(torch.cat([dropout(x), state], dim=-1)))
+
+    def kept(devices):
+        seen.append(devices)
+        return nullcontext()
+
+    seen, dropout = [], nn.Dropout(0.5)
+    monkeypatch.setattr(torch.random, "fork_rng", kept)
+    adapt(NoisyCell())
+    monkeypatch.setattr(torch.Tensor, "is_cuda", property(lambda self: True))
+    adapt(NoisyCell())
+    assert seen == [[], [torch.device("cpu")]]  # the second stands for a GPU

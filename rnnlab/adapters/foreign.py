@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -191,12 +192,17 @@ def _find_init(cell: nn.Module, times: int) -> State:
     return zero if features is None else _tried(cell, like.new_zeros(1, features), zero, times)
 
 
+def _no_draw(x: Tensor) -> AbstractContextManager[None]:
+    """What is drawn inside, as by a dropout, is not missing afterwards; also where x lies."""
+    return torch.random.fork_rng(devices=[x.device] if x.is_cuda else [])
+
+
 def _tried(cell: nn.Module, x: Tensor, zero: Tensor, times: int) -> State:
     """One state `zero` if the cell takes that, else a pair of them, as an LSTM has."""
     refused: Exception | None = None
     for state in (zero, (zero, zero)):
         try:
-            with torch.random.fork_rng(devices=[]), torch.no_grad():
+            with _no_draw(x), torch.no_grad():
                 result = copy.deepcopy(cell)(x, map_leaves(_with_row, state), *[1.0] * times)
         except Exception as error:
             refused = refused or error
@@ -213,7 +219,7 @@ def _tried(cell: nn.Module, x: Tensor, zero: Tensor, times: int) -> State:
 def _probed(cell: nn.Module, x: Tensor, times: int) -> State:
     """Zeros like the state that the cell makes of x when it is given none."""
     alone, time = copy.deepcopy(cell), [1.0] * times
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with _no_draw(x), torch.no_grad():
         result = alone(x, None, *time)
         whole = map_leaves(torch.zeros_like, result)
         candidates = [whole]
