@@ -176,6 +176,20 @@ def test_steps_can_be_differentiated_twice(kind):
     close(*found)
 
 
+@FUSED
+def test_without_cudnn_sequences_can_be_differentiated_twice(kind):
+    m = Recur(randomise(kind(I, H, dtype=F64)))
+    found = []
+    for device in ("cpu", "cuda"):
+        m.to(device).reset()
+        xs = filled(3, B, I).to(device).requires_grad_()
+        with torch.backends.cudnn.flags(enabled=False):
+            ys = unroll(m, xs)
+        (slope,) = torch.autograd.grad(weighted(ys), xs, create_graph=True)
+        found.append([each.cpu() for each in gradients(weighted(slope), m.cell, xs)])
+    close(*found)
+
+
 LAYERS = [
     (kind, {"num_layers": layers, "bias": bias, **more})
     for kind, more in [(nn.LSTM, {}), (nn.GRU, {}), (nn.RNN, {}), (nn.LSTM, {"proj_size": 2})]
