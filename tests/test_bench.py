@@ -190,7 +190,7 @@ def test_wrong_arguments(arguments, capsys):
 
 
 def test_a_silent_run_does_without_tqdm(monkeypatch, capsys):
-    """On a borrowed GPU there may be torch and numpy, and no more."""
+    """Beside a GPU there may be torch and numpy, and no more."""
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)
     assert importlib.reload(bench).main(["--only", "gpu", "--quick", "--quiet"]) == 0
     assert "torch" in capsys.readouterr().out

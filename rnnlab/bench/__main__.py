@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _bar() -> Any:
     from tqdm.auto import (
         tqdm,
-    )  # not for --quiet: a borrowed GPU has torch and numpy, perhaps no more
+    )  # not for --quiet, which needs torch and numpy alone
 
     return tqdm(disable=None, unit=" rows", file=sys.stderr)
 
