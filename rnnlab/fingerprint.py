@@ -100,23 +100,23 @@ class Watch:
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        self._seen: Any = None
         self._doubted = False
         self._find()
 
     def _find(self) -> None:
-        self._slots = list(_slots(self._model))
-        self.parts = [part for slots in self._slots for part in slots.values()]
-        self.buffers = [slots for slots in self._slots[1::3] if slots]
-        self.weights = list(weights(self._model).values())
-        self.counted = not any(weight.is_inference() for weight in self.weights)
+        # the parts last: an interrupt before lets `refresh` find them again
+        slots, found = list(_slots(self._model)), list(weights(self._model).values())
+        self.buffers = [buffers for buffers in slots[1::3] if buffers]
+        self.weights = found
+        self.counted = not any(weight.is_inference() for weight in found)
+        self._slots, self._seen = slots, None
+        self.parts = [part for each in slots for part in each.values()]
 
     def refresh(self) -> None:
         """Look for the parts again if one of them is another."""
         now = [part for slots in self._slots for part in slots.values()]
         if len(now) != len(self.parts) or not all(map(is_, now, self.parts)):
             self._find()
-            self._seen = None
 
     def now(self) -> dict[str, str]:
         """The fingerprint; the same object as long as nothing is noticed."""

@@ -38,8 +38,8 @@ class Aside:
     def keep(self) -> Callable[[], None]:
         """Take it down as it is now; the function that is given puts it back."""
         if self._watch.parts is not self._parts:
-            self._parts = self._watch.parts
-            self._kept = [_taken(slots) for slots in self._watch.buffers]
+            taken = [_taken(slots) for slots in self._watch.buffers]
+            self._parts, self._kept = self._watch.parts, taken
         kept = [old if _as_it_was(old) else _taken(old[0]) for old in self._kept]
         self._kept = kept
         random = [(source, source.get_state()) for source in _generators()]
@@ -48,10 +48,9 @@ class Aside:
             for source, state in random:
                 if not torch.equal(source.get_state(), state):
                     source.set_state(state)
-            with torch.no_grad():
-                for old in kept:
-                    if not _as_it_was(old):
-                        _put(old)
+            for old in kept:
+                if not _as_it_was(old):
+                    _put(old)
 
         return put_back
 
@@ -74,7 +73,7 @@ def _put(kept: Buffers) -> None:
     slots.update(values)
     for value, copy in zip(values.values(), copies, strict=True):
         if copy is not None:
-            value.copy_(copy)
+            value.detach().copy_(copy)  # no gradient, and no mode that an interrupt could leave
 
 
 def _versions(values: dict[str, Any]) -> list[int]:

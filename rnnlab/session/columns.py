@@ -79,17 +79,28 @@ class Column:
         self.flush()
         if self.pyramid is not None:
             self.pyramid.cut(length)
-        cut: list[np.ndarray] = []
-        while self._chunks and self._starts[-1] + len(self._chunks[-1]) > length:
-            keep = max(0, length - self._starts[-1])
-            cut.append(self._chunks[-1][keep:])
+        starts, chunks, cut = self._starts[:], self._chunks[:], []
+        while chunks and starts[-1] + len(chunks[-1]) > length:
+            keep = max(0, length - starts[-1])
+            cut.append(chunks[-1][keep:])
             if keep:
-                self._chunks[-1] = self._chunks[-1][:keep]
+                chunks[-1] = chunks[-1][:keep]
                 break
-            self._chunks.pop()
-            self._starts.pop()
-        self._stored = min(self._stored, length)
+            chunks.pop()
+            starts.pop()
+        stored = min(self._stored, length)
+        self._starts, self._chunks, self._stored = starts, chunks, stored
         return cut[::-1]
+
+    def keep(self) -> tuple[list[int], list[np.ndarray], int]:
+        """All rows as they are now, for `put`: nothing is copied, for these are never changed."""
+        self.flush()
+        return self._starts, self._chunks, self._stored
+
+    def put(self, kept: tuple[list[int], list[np.ndarray], int]) -> None:
+        """Let the rows be those that `keep` gave."""
+        self.pyramid, self.pending[:] = None, ()
+        self._starts, self._chunks, self._stored = kept
 
     def paste(self, pieces: list[np.ndarray]) -> None:
         """Put rows that `cut` returned, or that were saved, at the end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,9 @@ from rnnlab.errors import RnnlabError
 from rnnlab.nested import State
 from rnnlab.recur import Recur
 from rnnlab.session.commands import Clamp, Edit, Poke, Transplant, plain, same
-from rnnlab.session.engine import Engine, whole
+from rnnlab.session.doing import Doing
+from rnnlab.session.engine import whole
+from rnnlab.session.history import Entry
 from rnnlab.session.layout import filled_like, leaves_of
 from rnnlab.session.timeline import Branch
 from rnnlab.session.values import (
@@ -29,7 +32,7 @@ from rnnlab.session.values import (
 Units = int | slice | Sequence[int] | None
 
 
-class Editing(Engine):
+class Editing(Doing):
     """What a session can do to the states of its model."""
 
     # carrying out
@@ -42,18 +45,21 @@ class Editing(Engine):
         entry = self._edited(states, command)
         if not isinstance(command, Clamp) and same(_flat(states), _flat(entry)):
             return
-        with self._doing(command) as change:
-            edit = Edit(self._next_number(), t, command)
-            self._edits.append(edit)
+
+        def begin(change: Entry) -> None:
+            edit, others = Edit(self._next_number(), t, command), self._branches.values()
+            self._edits = [*self._edits, edit]
             fresh = bool(branch.edits) and branch.fork == t and not branch.count
-            fresh = fresh and all(other.parent is not branch for other in self._branches.values())
+            fresh = fresh and all(other.parent is not branch for other in others)
             fresh = fresh and not any(branch.name == _source(edit.command) for edit in self._edits)
             edits = (*branch.edits, edit) if fresh else (edit,)
             parent = branch.parent if fresh else branch.holder(t)
             if fresh:
-                change.known = dict(self._branches)
-                del self._branches[branch.name]
+                change.known = self._branches
+                self._branches = {other.name: other for other in others if other is not branch}
             self._begin_edited(parent, t, entry, edits)
+
+        self._carry_out(command, begin)
 
     def _begin_edited(
         self, parent: Branch | None, t: int, entry: list[State], edits: tuple[Edit, ...]
@@ -153,8 +159,8 @@ class Editing(Engine):
         if callable(value):
             part = part_of(now, chosen)
             self._refuse_if_busy()
-            self._working = True
             try:
+                self._working = True
                 value = value(part)
             except Exception as error:
                 raise RnnlabError(
@@ -198,17 +204,15 @@ class Editing(Engine):
         part = part_of(now, units)
         wanted = tuple(part.shape) if isinstance(part, Tensor) else ()
         several = f", or to {' × '.join(map(str, wanted))}" if wanted else ""
-        refused = RnnlabError(
-            f"Session: {name} can be set to a number{several}; "
-            f"got {type(value).__name__} {value!r}."
-        )
-        given = plain(value)
-        try:
+        given, told = plain(value), None
+        with contextlib.suppress(ValueError):  # rows of unequal length
             told = np.asarray(given)
-        except ValueError:  # rows of unequal length
-            raise refused from None
-        if told.dtype.kind not in "biufc" or (told.dtype.kind == "c" and not is_complex(now)):
-            raise refused
+        kinds = "biufc" if is_complex(now) else "biuf"
+        if told is None or told.dtype.kind not in kinds:
+            raise RnnlabError(
+                f"Session: {name} can be set to a number{several}; "
+                f"got {type(value).__name__} {value!r}."
+            )
         if not broadcasts(told.shape, wanted):
             raise RnnlabError(
                 f"Session: {name} can be set to a number{several}; got shape {told.shape}."

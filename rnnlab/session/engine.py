@@ -1,10 +1,9 @@
-"""The machinery of a Session: the place, feeding, the log with undo and redo."""
+"""The machinery of a Session: the place, and feeding from it."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,10 @@ from torch import Tensor
 from rnnlab.cells.base import RESET
 from rnnlab.errors import RnnlabError
 from rnnlab.recur import AT_INIT
-from rnnlab.session.commands import Command, Edit
+from rnnlab.session.commands import Edit
 from rnnlab.session.events import Watched
-from rnnlab.session.history import Entry, Log, Undone
-from rnnlab.session.lane import Lane, open_lane
+from rnnlab.session.history import Entry, Undone
+from rnnlab.session.lane import Lane
 from rnnlab.session.stepping import Stepper
 from rnnlab.session.timeline import Branch
 from rnnlab.session.wording import refused, short
@@ -27,7 +26,11 @@ CHUNK = 4096
 
 
 class Engine(Watched):
-    """Where a session stands, and the few moves that everything else is made of."""
+    """Where a session stands, and the few moves that everything else is made of.
+
+    The dictionary of branches and the list of edits are never changed but replaced, so that to
+    take down what there is costs nothing.
+    """
 
     def __init__(self, stepper: Stepper) -> None:
         self._stepper = stepper
@@ -63,7 +66,7 @@ class Engine(Watched):
         self._stand(self._branches[name], 0, [AT_INIT] * len(entry))
 
     def _add(self, branch: Branch) -> None:
-        self._branches[branch.name] = branch
+        self._branches = {**self._branches, branch.name: branch}
         if self._change is not None:
             self._change.added.append(branch)
 
@@ -92,12 +95,11 @@ class Engine(Watched):
     # feeding
 
     def _advance(self, xs: tuple[Any, ...], label: str | None) -> Any:
-        """Take one step and record it; on any failure the place is what it was."""
+        """Take one step and record it; whoever calls this puts back what a failure leaves."""
         branch, t, stepper = self._branch, self._t, self._stepper
         self._lane = None
-        put_back = stepper.aside.keep()
-        self._working = True
         try:
+            self._working = True
             with torch.no_grad():
                 self._states = stepper.make_ready(self._states)
             holds = self._holds(branch, t) if branch.holds else ()
@@ -105,9 +107,8 @@ class Engine(Watched):
             weights = stepper.weights_now()
             if t < branch.fork + branch.count:
                 branch = self._fork(branch, t, self._unused(f"{branch.root.name}@{t}"))
-        except BaseException as error:
-            put_back()
-            self._restore(error, xs)
+        except Exception as error:
+            self._explain(error, xs)
             raise
         finally:
             self._working = False
@@ -122,21 +123,23 @@ class Engine(Watched):
         return y
 
     def _advance_many(self, xs: Tensor, labels: Sequence[str | None] | None) -> Any:
-        """Take many steps at once and record them; None if they have to be taken singly."""
+        """Take many steps at once and record them; None if they have to be taken singly.
+
+        Whoever calls this puts back what a failure leaves.
+        """
         branch, t, stepper = self._branch, self._t, self._stepper
         if branch.layout is not None and branch.layout.inputs != 1:
             return None
         stepper.install(self._states)
         put_back = stepper.aside.keep()
-        self._working = True
         try:
+            self._working = True
             done = stepper.whole(xs, branch.layout)
             weights = stepper.weights_now()
             if done is not None and t < len(branch):
                 branch = self._fork(branch, t, self._unused(f"{branch.root.name}@{t}"))
-        except BaseException as error:
-            put_back()
-            self._restore(error, (xs,))
+        except Exception as error:
+            self._explain(error, (xs,))
             raise
         finally:
             self._working = False
@@ -153,10 +156,8 @@ class Engine(Watched):
         stepper.install(last)
         return ys
 
-    def _restore(self, error: BaseException, xs: Sequence[Any] = ()) -> None:
-        self._enter(self._branch, self._t)  # the model may have worked in place
-        if not isinstance(error, Exception):
-            return
+    def _explain(self, error: Exception, xs: Sequence[Any] = ()) -> None:
+        """Raise what there is to say of an exception that came while the model was at work."""
         self._stepper.refuse_converted(self._branch.root.entry, error)
         if isinstance(error, RnnlabError) and RESET in str(error):
             ours = RESET.replace("reset(model)", "the session's reset()")  # the model's is undone
@@ -209,20 +210,19 @@ class Engine(Watched):
     def _feed_nothing(self, xs: Tensor) -> Any:
         """What comes of a sequence `(0, …)`: as many outputs, of the shape that they would have."""
         self._refuse_if_busy()
-        branch, t = self._branch, self._t
-        self._stepper.install(self._states)
-        put_back = self._stepper.aside.keep()
-        self._working = True
+        put_back = self._keep()
         try:
+            self._working = True
+            self._stepper.install(self._states)
             ys = self._stepper.nothing(xs)
-        except BaseException as error:
-            put_back()
-            self._restore(error, (xs,))
+        except Exception as error:
+            self._explain(error, (xs,))
             raise
         finally:
-            self._working = False
-        put_back()
-        self._enter(branch, t)
+            try:
+                put_back()
+            finally:
+                put_back()
         return ys
 
     def _refeed(self, line: Branch, start: int, stop: int) -> None:
@@ -237,7 +237,7 @@ class Engine(Watched):
     def _holds(self, branch: Branch, t: int) -> Any:
         raise NotImplementedError
 
-    # the log
+    # commands
 
     def _refuse_if_busy(self) -> None:
         if self._change is not None or self._working:
@@ -247,118 +247,24 @@ class Engine(Watched):
                 "give the command after it, or from a subscriber."
             )
 
-    @contextmanager
-    def _doing(self, command: Command | None, run: bool = False) -> Iterator[Entry]:
-        """Carry out one command: logged if it succeeds, without a trace if it fails."""
-        self._refuse_if_busy()
-        self._lane = None
-        self._stepper.watch.doubt()
-        put_back = self._stepper.aside.keep()
-        before = (self._branch, self._t)
-        entry = self._change = Entry(command, before, before, run, edits=len(self._edits))
-        try:
-            yield entry
-        except BaseException:
-            self._change = None
-            put_back()
-            for branch, length in entry.grown:
-                branch.cut(length)  # what an interrupt has left half recorded, too
-            self._take_back(entry)
-            raise
-        # no call from here on, where an interrupt could come in between
-        self._change, entry.after = None, (self._branch, self._t)
-        self._undone = []
-        self._entries += (entry,)
+    def _keep(self, rows: Callable[[], Any] = lambda: None) -> Callable[[], None]:
+        """Take down what a command changes, but for the log; the function given puts it back.
 
-    def _step(self, xs: tuple[Any, ...], label: str | None) -> Any:
-        """One step as a command; steps in a row share an entry of the log."""
-        self._refuse_if_busy()
-        before = (self._branch, self._t)
-        last = self._entries[-1] if len(self._entries) > self._sealed else None
-        more = last is not None and last.leads_to(before)
-        known, forks, logged = len(self._branches), self._t < len(self._branch), False
-        try:
-            y = self._advance(xs, label)
-            branch, after = self._branch, (self._branch, self._t)
-            entry = last if more and not forks else Entry(None, before, after)
-            assert entry is not None
-            if entry is not last:
-                entry.edits = len(self._edits)
-                if forks:
-                    entry.added.append(branch)
-                else:
-                    entry.grown.append(before)
-            # no call from here on, where an interrupt could come in between
-            entry.after, self._undone, logged = after, [], True
-            if entry is not last:
-                self._entries += (entry,)
-            else:
-                self._lane = open_lane(self, entry)
-            return y
-        except BaseException:
-            if not logged:
-                self._forget(*before, known, forks)
-            raise
+        Args:
+            rows: puts back the rows of the branches. Called twice, it does the same as once.
+        """
+        place, branches, edits = (self._branch, self._t), self._branches, self._edits
+        aside, grad = self._stepper.aside.keep(), torch.is_grad_enabled()
 
-    def _forget(self, branch: Branch, t: int, known: int, forks: bool) -> None:
-        """Go back to a place, and forget a step from there that did not come to its end."""
-        while len(self._branches) > known:
-            self._branches.popitem()
-        if not forks:
-            branch.cut(t)
-        self._enter(branch, t)
+        def put_back() -> None:
+            self._change, self._working = None, False
+            torch.set_grad_enabled(grad)  # an interrupt in the end of a `no_grad` leaves it
+            aside()
+            rows()
+            self._branches, self._edits = branches, edits
+            self._enter(*place)  # from the recording: the model may have worked in place
 
-    def _take_back(self, entry: Entry) -> Undone:
-        edits = self._edits[entry.edits :]
-        del self._edits[entry.edits :]
-        known = dict(self._branches) if entry.known is not None else None
-        for branch in entry.added:
-            self._branches.pop(branch.name, None)
-        rows = [(b, b.layout, b.cut(length)) for b, length in entry.grown if len(b) > length]
-        if entry.known is not None:
-            self._branches = dict(entry.known)
-        self._enter(*entry.before)
-        return Undone(entry, [(b, cut, layout) for b, layout, cut in rows], edits, known)
-
-    def _undo(self) -> None:
-        self._refuse_if_busy()
-        if len(self._entries) <= self._sealed:
-            loaded = " What was done before the session was saved stays." if self._sealed else ""
-            raise RnnlabError(f"Session: nothing to undo.{loaded}")
-        entry = self._entries.pop()
-        if len(entry) > 1:  # of steps in a row, the last
-            branch, stop = entry.after
-            self._entries.append(entry)
-            entry.after = (branch, stop - 1)
-            entry = Entry(None, (branch, stop - 1), (branch, stop), edits=len(self._edits))
-            entry.grown.append((branch, stop - 1))
-        self._undone.append(self._take_back(entry))
-
-    def _redo(self) -> None:
-        self._refuse_if_busy()
-        if not self._undone:
-            raise RnnlabError("Session: nothing to redo.")
-        undone = self._undone.pop()
-        entry = undone.entry
-        self._edits += undone.edits
-        for branch in entry.added:
-            self._branches[branch.name] = branch
-        for branch, rows, layout in undone.rows:
-            branch.paste(rows, layout)
-        if undone.known is not None:
-            self._branches = undone.known
-        last = self._entries[-1] if len(self._entries) > self._sealed else None
-        if entry.single and not entry.added and last is not None and last.leads_to(entry.before):
-            last.after = entry.after
-        else:
-            self._entries.append(entry)
-        self._enter(*entry.after)
-
-    @property
-    def log(self) -> Log:
-        """Everything done so far, as commands; `replay(model, log)` does it again."""
-        with self._lock:
-            return Log(self._entries)
+        return put_back
 
 
 def whole(name: str, value: Any) -> int:

@@ -77,8 +77,8 @@ class Feeding(Reading):
                     return self._feed_nothing(fed)
                 return torch.empty(0) if whole else []
             t = self._t
-            with _Bar(len(fed), progress) as tick, self._doing(None, run=True):
-                ys = self._feed(fed, labels, tick)
+            with _Bar(len(fed), progress) as tick:
+                ys = self._carry_out(None, lambda _: self._feed(fed, labels, tick), run=True)
             self._tell(t)
             return joined(ys, isinstance(fed, Tensor), whole)
 

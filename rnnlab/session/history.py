@@ -42,6 +42,11 @@ class Entry:
         """Whether these are single steps."""
         return self.command is None and not self.run
 
+    def cut(self) -> None:
+        """Forget the rows that came with it, and what an interrupt left half recorded."""
+        for branch, length in self.grown:
+            branch.cut(length)
+
     def leads_to(self, place: Place) -> bool:
         """Whether a step from `place` would be one more of these."""
         return self.single and self.after[0] is place[0] and self.after[1] == place[1]

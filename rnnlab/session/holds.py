@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rnnlab.cells.fast import NONE
@@ -39,22 +38,29 @@ class _Held:
         return (fill(after, iter(held)) if is_branch(after) else held[0]), y
 
 
-@contextmanager
-def holding(holds: Sequence[tuple[Recur, Mapping[str, Hold]]]) -> Iterator[None]:
-    """Let the cells of these Recurs keep what is held, for the calls within.
+def holding(holds: Sequence[tuple[Recur, Mapping[str, Hold]]], model: Any, xs: Any) -> Any:
+    """The output of a model for its inputs, the cells of these Recurs keeping what is held.
 
     The model itself is not touched: each Recur is lent a stand-in for its cell, and given its own
-    back.
+    back, again if an interrupt falls in that.
     """
-    before = [(recur, "cell" in recur.__dict__, recur.cell) for recur, _ in holds]
+    own = [(recur.__dict__, recur.__dict__.get("cell", NONE)) for recur, _ in holds]
+
+    def give_back() -> None:
+        for slots, cell in own:
+            if cell is NONE:  # it is a module, which lies elsewhere
+                slots.pop("cell", None)
+            else:
+                slots["cell"] = cell
+
     try:
         for recur, wanted in holds:
             recur.__dict__["_fast"].state = NONE  # no way around the stand-in
             recur.__dict__["cell"] = _Held(recur.cell, wanted, recur._state_names)
-        yield
+        y = model(*xs)
     finally:
-        for recur, own, cell in before:
-            if own:
-                recur.__dict__["cell"] = cell
-            else:
-                del recur.__dict__["cell"]
+        try:
+            give_back()
+        finally:
+            give_back()
+    return y

@@ -127,7 +127,12 @@ def _cell_lane(engine: Engine, entry: Entry, recur: Recur, column: Column) -> La
             entry.after = (branch, t)
         except BaseException as error:
             past = None
-            engine._restore(error)
+            try:
+                engine._enter(branch, engine._t)
+            finally:
+                engine._enter(branch, engine._t)
+            if isinstance(error, Exception):
+                engine._explain(error)
             raise
         finally:
             past = None  # noqa: F841  (now, not when a traceback lets go of it)
@@ -150,7 +155,7 @@ def _model_lane(engine: Engine, entry: Entry, layout: Layout, column: Column) ->
     def left(put_back: Callable[[], None]) -> Any:
         """Go back, and let the usual way say what it is."""
         put_back()
-        engine._enter(engine._branch, engine._t)
+        engine._enter(branch, engine._t)
         return SLOW
 
     def take(x: Any) -> Any:
@@ -195,8 +200,12 @@ def _model_lane(engine: Engine, entry: Entry, layout: Layout, column: Column) ->
             engine._t = t = engine._t + 1
             entry.after = (branch, t)
         except BaseException as error:
-            put_back()
-            engine._restore(error)
+            try:
+                left(put_back)
+            finally:
+                left(put_back)
+            if isinstance(error, Exception):
+                engine._explain(error)
             raise
         finally:
             engine._working = False

@@ -13,6 +13,7 @@ from rnnlab.errors import RnnlabError
 from rnnlab.session import commands as c
 from rnnlab.session.engine import whole
 from rnnlab.session.feeding import Feeding, joined
+from rnnlab.session.history import Entry
 from rnnlab.session.stepping import Stepper
 from rnnlab.session.wording import short
 
@@ -111,14 +112,18 @@ class Session(Feeding):
 
         The old run stays, as a branch; a run without a step yet is simply begun again.
         """
-        with self._lock, self._doing(c.Reset()) as change:
+
+        def begin(change: Entry) -> None:
             branch = self._branch
             blank = branch.parent is None and len(branch) == 0
             blank = blank and all(b.parent is not branch for b in self._branches.values())
             if blank:
-                change.known = dict(self._branches)
+                change.known = self._branches
             self._root(branch.name if blank else self._unused("run 2", "run {}"))
-        self._tell()
+
+        with self._lock:
+            self._carry_out(c.Reset(), begin)
+            self._tell()
 
     def rewind(self, t: int) -> None:
         """Go to the place after step t of the current branch; every state is put back exactly."""
@@ -142,9 +147,12 @@ class Session(Feeding):
                 raise RnnlabError(
                     f"Session: there is a branch {name!r} already; checkout({name!r}) goes to it."
                 )
-            with self._doing(c.MakeBranch(name)):
+
+            def begin(_: Entry) -> None:
                 self._add(self._fork(self._branch, self._t, name))
                 self._enter(self._branches[name], self._t)
+
+            self._carry_out(c.MakeBranch(name), begin)
             self._tell()
 
     def checkout(self, name: str, t: int | None = None) -> None:
@@ -177,8 +185,7 @@ class Session(Feeding):
         if (branch, t) == (self._branch, self._t):
             self._enter(branch, t)
         else:
-            with self._doing(command):
-                self._enter(branch, t)
+            self._carry_out(command, lambda _: self._enter(branch, t))
         self._tell()
 
     # editing
@@ -248,9 +255,8 @@ class Session(Feeding):
         with, or without, the edit; where that one was recorded already, it is that recording.
         """
         with self._lock:
-            edit = whole("edit", edit)
-            with self._doing(c.Switch(edit, bool(on))):
-                self._switch(edit, bool(on))
+            command = c.Switch(whole("edit", edit), bool(on))
+            self._carry_out(command, lambda _: self._switch(command.edit, command.on))
             self._tell()
 
     def refeed(self, branch: str | None = None, steps: int | None = None) -> None:
@@ -276,8 +282,8 @@ class Session(Feeding):
                 raise RnnlabError(
                     f"Session: {line.name!r} has {left} steps after step {t}, not {steps!r}."
                 )
-            with self._doing(c.Refeed(line.name, steps)):
-                self._refeed(line, t, t + steps)
+            stop, command = t + steps, c.Refeed(line.name, steps)
+            self._carry_out(command, lambda _: self._refeed(line, t, stop))
             self._tell(t)
 
     # the log
@@ -320,8 +326,7 @@ class Session(Feeding):
                     t, given = self._t, self._stepper.as_inputs
                     one = len(inputs) == 1 and isinstance(inputs[0], Tensor)
                     fed = given(inputs)[0] if one else [given(x) for x in zip(*inputs, strict=True)]
-                    with self._doing(None, run=True):
-                        ys = self._feed(fed, labels)
+                    ys = self._carry_out(None, lambda _: self._feed(fed, labels), run=True)
                     self._tell(t)
                     return joined(ys, one, one)
                 case c.Poke(name, units, value):

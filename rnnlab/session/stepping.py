@@ -261,11 +261,7 @@ class Stepper:
         with torch.no_grad():
             xs = tuple(map(settled, xs))
             self._check_inputs(xs)
-            if holds:
-                with holding(holds):
-                    y = self.model(*xs)
-            else:
-                y = self.model(*xs)
+            y = holding(holds, self.model, xs) if holds else self.model(*xs)
             self._keep_resets()
             leaves: list[Any] = [*xs]
             tokens: list[Any] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,7 +132,10 @@ class Branch:
         self.count += count
 
     def cut(self, length: int) -> Rows:
-        """Forget the own steps after step `length`; returns them for `paste`."""
+        """Forget the own steps after step `length`; returns them for `paste`.
+
+        What holds them is replaced, not changed: see `keep`.
+        """
         rows = Rows(
             [column.cut(length - self.fork) for column in self.columns],
             [column.like for column in self.columns],
@@ -141,8 +144,7 @@ class Branch:
             [mark for mark in self.weights if mark[0] >= length],
             [run for run in self.runs if run[0] >= length],
         )
-        for t in rows.labels:
-            del self.labels[t]
+        self.labels = {t: text for t, text in self.labels.items() if t < length}
         self.weights = [mark for mark in self.weights if mark[0] < length]
         self.runs = [run for run in self.runs if run[0] < length]
         self.marked = None
@@ -162,6 +164,19 @@ class Branch:
         self.weights += rows.weights
         self.runs += rows.runs
         self.count += rows.count
+
+    def keep(self) -> Callable[[], None]:
+        """Take down the own steps as they are; the function given puts them back, however often."""
+        columns, kept = self.columns, [column.keep() for column in self.columns]
+        was = self.layout, columns, self.labels, self.weights, self.runs, self.count
+
+        def put_back() -> None:
+            self.layout, self.columns, self.labels, self.weights, self.runs, self.count = was
+            for column, rows in zip(columns, kept, strict=True):
+                column.put(rows)
+            self.cut(self.fork + self.count)  # labels and marks that came in addition
+
+        return put_back
 
     # reading
 
