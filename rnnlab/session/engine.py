@@ -19,7 +19,7 @@ from rnnlab.session.history import Entry, Undone
 from rnnlab.session.lane import Lane
 from rnnlab.session.stepping import Stepper
 from rnnlab.session.timeline import Branch
-from rnnlab.session.wording import refused, short
+from rnnlab.session.wording import refuse_transforms, refused, short
 
 CHUNK = 4096
 """Steps that a whole-sequence evaluation takes at a time."""
@@ -240,6 +240,7 @@ class Engine(Watched):
     # commands
 
     def _refuse_if_busy(self) -> None:
+        refuse_transforms()
         if self._change is not None or self._working:
             raise RnnlabError(
                 "Session: a command was given while another was being carried out. What is called "

@@ -26,6 +26,7 @@ from rnnlab.recur import Recur, _journal
 from rnnlab.session.columns import PENDING, Column
 from rnnlab.session.history import Entry
 from rnnlab.session.layout import ALIGNED, Layout, _own
+from rnnlab.session.wording import refuse_transforms
 
 if TYPE_CHECKING:
     from rnnlab.session.engine import Engine
@@ -127,6 +128,7 @@ def _cell_lane(engine: Engine, entry: Entry, recur: Recur, column: Column) -> La
             entry.after = (branch, t)
         except BaseException as error:
             past = None
+            refuse_transforms()  # x has no address, which was asked for first
             try:
                 engine._enter(branch, engine._t)
             finally:
@@ -200,6 +202,7 @@ def _model_lane(engine: Engine, entry: Entry, layout: Layout, column: Column) ->
             engine._t = t = engine._t + 1
             entry.after = (branch, t)
         except BaseException as error:
+            refuse_transforms()
             try:
                 left(put_back)
             finally:

@@ -55,6 +55,16 @@ def _other_kind(x: Any) -> str | None:
     return None
 
 
+def refuse_transforms() -> None:
+    """Raise inside a transform of torch.func, whose tensors have no numbers to be recorded."""
+    if torch._C._are_functorch_transforms_active():
+        raise RnnlabError(
+            "Session: a command was given inside a transform of torch.func (jacrev, vmap, jvp, …), "
+            "where there are no numbers to record. rl.as_cell(session.model) is the pure function "
+            "(states, x) -> (states, y) to transform. The session stands where it stood."
+        )
+
+
 def short(model: Any) -> str:
     """The model in a few words."""
     text = " ".join(repr(model).split())

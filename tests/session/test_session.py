@@ -465,6 +465,36 @@ class TestRefusing:
             session.step(x)
         assert contents(session) == before
 
+    @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # by torch's own jvp
+    @pytest.mark.parametrize("taken", [0, 3], ids=["first", "like the last"])
+    @pytest.mark.parametrize("name", ["gru", "chain"])
+    @pytest.mark.parametrize(
+        "transform",
+        [
+            lambda f, x: torch.func.jacrev(f)(x),
+            lambda f, x: torch.func.jvp(f, (x,), (x,)),
+            lambda f, x: torch.func.vmap(f)(x[None]),
+            lambda f, x: torch.func.grad(lambda x: f(x).sum())(x),
+        ],
+        ids=["jacrev", "jvp", "vmap", "grad"],
+    )
+    def test_a_transform_of_torch_func(self, transform, name, taken):
+        session = Session(make(name))
+        (x,) = inputs(1)
+        for _ in range(taken):
+            session.step(x)
+        before = contents(session)
+        for feed in (session.step, lambda x: session.run(x[None])):
+            with refused(
+                r"Session: a command was given inside a transform of torch\.func .*"
+                r"rl\.as_cell\(session\.model\) is the pure function .*"
+            ):
+                transform(feed, x)
+            assert contents(session) == before
+        states = rl.states(session.model)
+        assert torch.func.jacrev(lambda x: rl.as_cell(session.model)(states, x)[1])(x).any()
+        session.step(x)
+
     @pytest.mark.parametrize("t", [3, 1, 0])
     def test_exceptions_in_the_model(self, t):
         session = self.session()
