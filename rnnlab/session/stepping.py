@@ -234,6 +234,11 @@ class Stepper:
         tokens = _reads_tokens(self.model)
         if isinstance(x, (int, float, complex)) and not isinstance(x, bool) and not tokens:
             return x
+        if _hides(x):
+            raise RnnlabError(
+                f"Session: the input, {describe(x)}, has masked elements, and what the mask hides "
+                "would be fed. x.filled(value) has a value of your own in their place."
+            )
         array = why = None
         try:
             array = np.asarray(x)
@@ -371,6 +376,13 @@ def _prime(recur: Recur, state: State) -> None:
     if len(leads) == 1 and weight is not None:
         x = torch.empty(*leads.pop(), cell.input_size, dtype=weight.dtype)
         fast.passed(cell, state, x)
+
+
+def _hides(x: Any) -> bool:
+    """Whether numpy masks an element of an array, or of one in a list, which it would not tell."""
+    if isinstance(x, (list, tuple)):
+        return any(map(_hides, x))
+    return isinstance(x, np.ma.MaskedArray) and bool(np.ma.is_masked(x))
 
 
 def _reads_tokens(model: nn.Module) -> bool:

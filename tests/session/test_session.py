@@ -465,6 +465,29 @@ class TestRefusing:
             session.step(x)
         assert contents(session) == before
 
+    def test_masked_arrays(self):
+        session = self.session()
+        plain = np.array([[0.5, -1.0, 2.0], [1.5, 9.0, -0.5]], np.float32)
+        rows = np.ma.array(plain, mask=[[0, 0, 0], [0, 1, 0]])
+        said = r"Session: the input, .*, has masked elements, .* x\.filled\(value\) .*"
+        before = contents(session)
+        for feed in (
+            lambda: session.step(rows[1]),
+            lambda: session.step([1.5, np.ma.masked, -0.5]),
+            lambda: session.run(rows),
+            lambda: session.run(list(rows)),
+        ):
+            with refused(said):
+                feed()
+            assert contents(session) == before
+        session.encode = lambda x: rows[1]
+        with refused(said):
+            session.step("word")
+        session.encode = None
+        session.step(rows[0])
+        session.step(rows[1].filled(0.25))
+        assert session.trace()["x"][-2:].tolist() == [[0.5, -1.0, 2.0], [1.5, 0.25, -0.5]]
+
     @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # by torch's own jvp
     @pytest.mark.parametrize("taken", [0, 3], ids=["first", "like the last"])
     @pytest.mark.parametrize("name", ["gru", "chain"])
