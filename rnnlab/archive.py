@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -28,37 +28,65 @@ def write_file(
     least its `kind` and its `schema`; complex numbers, which JSON has not, are told by their parts.
 
     Raises:
-        RnnlabError: numbers that safetensors has not (complex ones).
+        RnnlabError: numbers that safetensors has not (complex ones); a path where nothing can be
+            written.
     """
-    target = Path(path)
     text = json.dumps(header, default=_parts)
-    if target.suffix == ".safetensors":
-        packed = _packed(arrays, text, target.name)
-
-        def write(file: IO[bytes]) -> None:
-            file.write(packed)
-    else:
-        told = {"header": text, "check": _check(arrays, text)}
-        named = {**arrays, **{k: np.frombuffer(v.encode(), np.uint8) for k, v in told.items()}}
-
-        def write(file: IO[bytes]) -> None:
+    with replacing(path, f"{header['kind']}.save") as draft, open(draft, "wb") as file:
+        target = Path(path)
+        if target.suffix == ".safetensors":
+            file.write(_packed(arrays, text, target.name))
+        else:
+            told = {"header": text, "check": _check(arrays, text)}
+            named = {**arrays, **{k: np.frombuffer(v.encode(), np.uint8) for k, v in told.items()}}
             np.savez(file, **named)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
 
+
+@contextmanager
+def replacing(path: str | os.PathLike[str], caller: str) -> Iterator[Path]:
+    """A draft beside `path` that takes its place when the block ends, and goes if it fails.
+
+    Raises:
+        RnnlabError: nothing can be written there, with the reason.
+    """
+    target = Path(checked(path, caller))
+    draft = target.with_name(f".{uuid.uuid4().hex}")
     try:
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        yield draft
+        os.chmod(draft, _mode(target))
+        os.replace(draft, target)
     except OSError as error:
-        error.filename = os.fspath(path)  # the place that was asked for, not that of the draft
-        raise
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, _mode(target))
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        raise RnnlabError(f"{caller}: cannot write {target}: {_why(target, error)}") from error
+    finally:
+        with suppress(OSError):  # it is not there
+            draft.unlink()
+
+
+def checked(path: str | os.PathLike[str], caller: str) -> str:
+    """The path as text, if it may be that of a file."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise RnnlabError(f"{caller}: the path is text or a Path, got {path!r}.")
+    name = os.fsdecode(path)
+    if "\0" in name:
+        raise RnnlabError(f"{caller}: a null character is in no path; got {name!r}.")
+    if not name or os.path.isdir(name):
+        raise RnnlabError(f"{caller}: {name or repr(name)} is a folder; give the name of a file.")
+    return name
+
+
+def _why(target: Path, error: OSError) -> str:
+    """Why nothing could be written at `target`, and what to do."""
+    folder = target.parent
+    if not os.path.exists(folder):
+        return f"there is no folder {folder}. Make it first, or give another path."
+    if not os.path.isdir(folder):
+        return f"{folder} is a file, no folder. Give another path."
+    if isinstance(error, PermissionError):
+        return f"you have no permission to write in the folder {folder}. Give another path."
+    return f"{error.strerror or error}. Give another path, or make room for the file."
 
 
 def read_file(
@@ -67,11 +95,17 @@ def read_file(
     """The header and the arrays that `write_file` wrote.
 
     Raises:
-        RnnlabError: the file is of another kind, damaged, or of a newer schema.
+        RnnlabError: there is no such file, or it cannot be read; it is of another kind, damaged, or
+            of a newer schema.
     """
-    name = os.fspath(path)
-    with open(path, "rb") as opened:  # or there is no such file, or it may not be read
-        zipped = opened.read(4) == b"PK\3\4"
+    name = checked(path, f"{kind}.load")
+    if not os.path.exists(name):
+        raise RnnlabError(f"{kind}.load: {name}: there is no such file.")
+    try:
+        with open(name, "rb") as opened:
+            zipped = opened.read(4) == b"PK\3\4"
+    except OSError as error:
+        raise RnnlabError(f"{kind}.load: cannot read {name}: {error.strerror or error}.") from error
     try:
         with _opened_npz(path) if zipped else _opened_safetensors(path) as (told, read):
             header = json.loads(told["header"], object_hook=_whole)

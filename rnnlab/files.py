@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from rnnlab.archive import checked, replacing
 from rnnlab.cells.base import describe
 from rnnlab.errors import RnnlabError
 from rnnlab.recur import AT_INIT, Recur, load_states, recurs, states
@@ -33,7 +32,8 @@ def save(model: nn.Module, path: str | Path) -> None:
         path: the file. It is replaced as a whole, or left as it was.
 
     Raises:
-        RnnlabError: a state that is neither a tensor nor a number; two parts with one name.
+        RnnlabError: a state that is neither a tensor nor a number; two parts with one name; a path
+            where nothing can be written.
 
     Example:
         >>> import torch, rnnlab as rl
@@ -72,13 +72,11 @@ def save(model: nn.Module, path: str | Path) -> None:
     }
     # clones: parts of one piece of memory (tied weights, cuDNN's buffer) are written one by one
     whole = {name: part.detach().cpu().contiguous().clone() for name, part in tensors.items()}
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        save_file(whole, unfinished, metadata)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing(path, "save") as draft:
+        try:
+            save_file(whole, draft, metadata)
+        except SafetensorError as error:  # what its own writing says
+            raise OSError(str(error)) from error
 
 
 def load(model: nn.Module, path: str | Path) -> None:
@@ -97,8 +95,8 @@ def load(model: nn.Module, path: str | Path) -> None:
         Traceback (most recent call last):
         rnnlab.errors.RnnlabError: load: nowhere.safetensors: there is no such file.
     """
-    path = Path(path)
-    if not path.is_file():
+    path = Path(checked(path, "load"))
+    if not path.exists():
         raise RnnlabError(f"load: {path}: there is no such file.")
     try:
         with safe_open(path, framework="pt") as file:

@@ -147,7 +147,7 @@ def test_a_file_is_replaced_as_a_whole_or_stays(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr("rnnlab.files.save_file", full)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(RnnlabError, match="disk full"):
         save(m, path)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["m"]

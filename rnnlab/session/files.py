@@ -64,10 +64,8 @@ def load(
     force: bool,
 ) -> Any:
     """Read what `save` wrote; see `Session.load`."""
-    where = os.fspath(path)
-    if not os.path.isfile(path):
-        raise RnnlabError(f"Session.load: {where}: there is no such file.")
     header, arrays = read_file(path, "Session", SCHEMA)
+    where = os.fspath(path)
     session = make(model, encode, decode, allow_nonfinite=header["allow_nonfinite"])
     initial = _initial(session)
     other = first_difference(header["weights"], fingerprint(session.model))

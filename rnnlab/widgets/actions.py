@@ -229,9 +229,10 @@ def save(explorer: Explorer, _: Message) -> None:
     path = unused("rnnlab-session", ".npz")
     try:
         explorer.session.save(path)
-    except OSError as error:
+    except RnnlabError as error:
+        reason = getattr(error.__cause__, "strerror", None) or error
         raise RnnlabError(
-            f"Explorer: cannot write {path} here: {error.strerror or error}. "
+            f"Explorer: cannot write {path} here: {reason}. "
             "explorer.session.save(path) in a cell saves it elsewhere."
         ) from error
     explorer._said = f"Saved as {path}. rl.Session.load({str(path)!r}, model) opens it again."

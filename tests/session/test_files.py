@@ -263,7 +263,7 @@ def test_a_good_file_survives_a_failing_write(tmp_path, monkeypatch):
 
     monkeypatch.setattr(np, "savez", half)
     session.step(torch.ones(I))
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(rl.RnnlabError, match="disk full"):
         session.save(tmp_path / "run")
     assert (tmp_path / "run").read_bytes() == good
     assert os.listdir(tmp_path) == ["run"]
