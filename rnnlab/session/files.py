@@ -14,6 +14,7 @@ from rnnlab.archive import read_file, write_file
 from rnnlab.errors import RnnlabError
 from rnnlab.fingerprint import digest, fingerprint, first_difference
 from rnnlab.nested import State, children, is_branch, rebuild
+from rnnlab.recur import atomic
 from rnnlab.session.columns import Column, as_numpy
 from rnnlab.session.commands import COMMANDS, Command, Edit, parts
 from rnnlab.session.history import Entry
@@ -55,6 +56,7 @@ def save(session: Any, path: str | os.PathLike[str]) -> None:
     write_file(path, arrays, header)
 
 
+@atomic()
 def load(
     make: Callable[..., Any],
     path: str | os.PathLike[str],
@@ -63,7 +65,7 @@ def load(
     decode: Callable[[Any], Any] | None,
     force: bool,
 ) -> Any:
-    """Read what `save` wrote; see `Session.load`."""
+    """Read what `save` wrote; see `Session.load`. A file that is refused leaves the model alone."""
     header, arrays = read_file(path, "Session", SCHEMA)
     where = os.fspath(path)
     session = make(model, encode, decode, allow_nonfinite=header["allow_nonfinite"])

@@ -11,7 +11,7 @@ import torch
 import rnnlab as rl
 from rnnlab.session import Session
 from rnnlab.session.columns import PENDING
-from tests.session.helpers import MODELS, I, contents, inputs, make, states
+from tests.session.helpers import MODELS, I, contents, inputs, make, running, states
 from tests.session.test_log import busy
 
 Pair = namedtuple("Pair", "a b")
@@ -267,3 +267,19 @@ def test_a_good_file_survives_a_failing_write(tmp_path, monkeypatch):
         session.save(tmp_path / "run")
     assert (tmp_path / "run").read_bytes() == good
     assert os.listdir(tmp_path) == ["run"]
+
+
+def test_a_file_that_is_refused_leaves_the_model_where_it_stood(tmp_path):
+    session = Session(make("chain"))
+    session.run(inputs(3))
+    session.save(tmp_path / "run")
+    other, same = make("chain"), copy.deepcopy(session.model)
+    with torch.no_grad():
+        other[0].cell.weight_hh[0, 0] += 1
+    same[2].activation = torch.tanh
+    for model, text in ((other, "0.cell.weight_hh differs"), (same, "y, off by")):
+        model(torch.ones(I))
+        before = running(model)
+        with pytest.raises(rl.RnnlabError, match=text):
+            Session.load(tmp_path / "run", model)
+        assert running(model) == before
