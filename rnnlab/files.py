@@ -95,6 +95,8 @@ def load(model: nn.Module, path: str | Path) -> None:
         Traceback (most recent call last):
         rnnlab.errors.RnnlabError: load: nowhere.safetensors: there is no such file.
     """
+    if not isinstance(model, nn.Module):
+        raise RnnlabError(f"load: the model comes first, then the path; got {describe(model)}.")
     path = Path(checked(path, "load"))
     if not path.exists():
         raise RnnlabError(f"load: {path}: there is no such file.")

@@ -121,6 +121,8 @@ def test_files_that_are_not_ours(tmp_path):
     from safetensors.torch import save_file
 
     path = tmp_path / "m"
+    with pytest.raises(RnnlabError, match=r"^load: the model comes first, then the path; got str "):
+        load(str(path), model())
     with pytest.raises(RnnlabError, match="there is no such file"):
         load(model(), path)
     path.write_bytes(b"nonsense" * 9)

@@ -179,5 +179,7 @@ def _unit(rows: np.ndarray, unit: int, name: str) -> np.ndarray:
     if rows.ndim == 1:
         rows = rows[:, None]
     if not -rows.shape[-1] <= unit < rows.shape[-1]:
-        raise RnnlabError(f"{name} has units 0 to {rows.shape[-1] - 1}; there is no {unit}.")
+        raise RnnlabError(
+            f"crossed: {name} has units 0 to {rows.shape[-1] - 1}; there is no {unit}."
+        )
     return rows[..., unit]

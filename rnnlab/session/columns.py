@@ -220,7 +220,10 @@ def recordable(value: Any) -> bool:
 def check_recordable(value: Any, name: str = "it") -> None:
     """Raise unless `value` can be a row."""
     if not recordable(value):
-        raise RnnlabError(f"Session: {name} is {value!r}, which is not a number to be recorded.")
+        raise RnnlabError(
+            f"Session: {name} is {value!r}, which is not a number to be recorded. Tensors are, "
+            "floats, complex numbers, and whole numbers of up to 64 bits."
+        )
 
 
 def as_numpy(value: Any) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from rnnlab.cells.base import describe
 from rnnlab.cells.held import Hold, has_equation, put
 from rnnlab.errors import RnnlabError
 from rnnlab.nested import State
@@ -190,6 +191,10 @@ class Editing(Doing):
         theirs = _by_name(self._stepper.names(given), given)
         several = isinstance(name, (list, tuple, set))
         names = tuple(theirs) if name is None else tuple(name) if several else (name,)
+        if not names:
+            raise RnnlabError(
+                f"Session: {name!r} names no state. None means all: {', '.join(theirs)}."
+            )
         for wanted in names:
             ours = self._state(wanted)
             if describe_shape(ours) != describe_shape(theirs.get(wanted)):
@@ -203,15 +208,14 @@ class Editing(Doing):
         """`value` as plain numbers, if it fits the chosen units and they can hold it."""
         part = part_of(now, units)
         wanted = tuple(part.shape) if isinstance(part, Tensor) else ()
-        several = f", or to {' × '.join(map(str, wanted))}" if wanted else ""
+        several = f", or to numbers of shape {wanted}" if wanted else ""
         given, told = plain(value), None
         with contextlib.suppress(ValueError):  # rows of unequal length
             told = np.asarray(given)
         kinds = "biufc" if is_complex(now) else "biuf"
         if told is None or told.dtype.kind not in kinds:
             raise RnnlabError(
-                f"Session: {name} can be set to a number{several}; "
-                f"got {type(value).__name__} {value!r}."
+                f"Session: {name} can be set to a number{several}; got {_told(value)}."
             )
         if not broadcasts(told.shape, wanted):
             raise RnnlabError(
@@ -364,6 +368,13 @@ def _flat(states: list[State]) -> list[Any]:
 def _bytes(rows: np.ndarray) -> np.ndarray:
     """Every row as its bytes: −0 is not 0, and NaN is itself."""
     return np.ascontiguousarray(rows).reshape(len(rows), -1).view(np.uint8)
+
+
+def _told(value: Any) -> str:
+    """A value that was given, in words; arrays by their shape and type."""
+    if isinstance(value, Tensor):
+        return f"{describe(value)} and type {value.dtype}"
+    return f"list {value!r}" if isinstance(value, list) else describe(value)
 
 
 def _source(command: Poke | Clamp | Transplant) -> str | None:

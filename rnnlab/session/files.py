@@ -26,6 +26,7 @@ SCHEMA = 1
 """Version of the file format; a file of a newer version is refused, not guessed at."""
 
 REMEDY = "Give the model it was made with, or force=True to go on with this one."
+MADE_WITH = "Give the model it was made with."
 
 
 def save(session: Any, path: str | os.PathLike[str]) -> None:
@@ -88,7 +89,8 @@ def load(
         leaves_of(names, theirs, [])
         if theirs != ours and i == 0:
             raise RnnlabError(
-                f"{where} has the states {', '.join(theirs)}; this model has {', '.join(ours)}."
+                f"{where} has the states {', '.join(theirs)}; this model has {', '.join(ours)}. "
+                f"{MADE_WITH}"
             )
         _check_sizes(saved["entry"], session._branch.entry_values(), i, arrays, where)
         branches.append(_rebuilt(saved, i, names, branches, arrays, edits, header, device, where))
@@ -226,7 +228,8 @@ def _check_sizes(
         saved = arrays[f"entry/{i}/{place}"].shape
         if saved[max(0, len(saved) - own.dim()) :] != tuple(own.shape):
             raise RnnlabError(
-                f"{where} has {name} of shape {saved}; this model's is {tuple(own.shape)}."
+                f"{where} has {name} of shape {saved}; this model's is {tuple(own.shape)}. "
+                f"{MADE_WITH}"
             )
 
 
@@ -279,7 +282,9 @@ def _structure(spec: Any, template: State, where: str) -> State:
     made = [_structure(part, like, where) for (_, part), like in zip(pairs, under, strict=False)]
     if kind == "named":
         if not hasattr(template, "_fields") or len(template) != len(made):
-            raise RnnlabError(f"{where} has a state that this model has not.")
+            raise RnnlabError(
+                f"{where} has a state of {len(made)} named parts, this model has not. {MADE_WITH}"
+            )
         return rebuild(template, made)
     if kind == "dict":
         return {key: part for (key, _), part in zip(pairs, made, strict=True)}

@@ -241,7 +241,9 @@ def _listed(units: Any) -> list[Unit]:
     except TypeError:
         chosen = [(units,)]
     if not chosen:
-        raise RnnlabError("find: no units were given.")
+        raise RnnlabError(
+            "find: no units were given. units=[(name, unit), …] or {name: [unit, …]} names them."
+        )
     for unit in chosen:
         if not 2 <= len(unit) <= 3 or not isinstance(unit[0], str) or not _is_whole(unit[1]):
             raise RnnlabError(

@@ -347,7 +347,10 @@ class Session(Feeding):
                     return self.refeed(branch, steps)
                 case c.Reset():
                     return self.reset()
-        raise RnnlabError(f"Session: {command!r} is not a command.")
+        known = ", ".join(c.COMMANDS)
+        raise RnnlabError(
+            f"Session: {command!r} is not a command. Those of rnnlab.session: {known}."
+        )
 
     # looking for something
 
@@ -431,6 +434,8 @@ def replay(
         >>> replay(s.model, s.log)
         Session(Recur(<lambda>), step 2 of 3, branch 'main')
     """
+    if not isinstance(log, Iterable):
+        raise RnnlabError(f"replay: the log is a sequence of commands, not {describe(log)}.")
     session = Session(model, encode, decode, allow_nonfinite=allow_nonfinite)
     for command in list(log):
         session.do(command)

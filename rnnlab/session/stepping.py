@@ -226,8 +226,9 @@ class Stepper:
     def _as_input(self, x: Any) -> Any:
         if isinstance(x, Tensor):
             if x.layout is not torch.strided or x.is_meta:
-                kind = "without numbers (meta)" if x.is_meta else f"{x.layout}; x.to_dense() is not"
-                raise RnnlabError(f"Session: the input is a tensor {kind}.")
+                kind = "meta, without numbers" if x.is_meta else str(x.layout)
+                way = "Feed one with numbers" if x.is_meta else "Feed x.to_dense()"
+                raise RnnlabError(f"Session: the input is {describe(x)} that is {kind}. {way}.")
             return x.detach()
         if isinstance(x, np.number):  # a number like Python's, which some of them are
             x = x.item()

@@ -50,16 +50,18 @@ class Vocabulary:
         unknown: str | None = None,
         characters: bool | None = None,
     ) -> None:
+        if not isinstance(tokens, Iterable):
+            raise RnnlabError(f"Vocabulary: tokens are a list of texts, not {describe(tokens)}.")
         self.tokens = tuple(tokens)
-        self._index = {token: number for number, token in enumerate(self.tokens)}
         if not self.tokens:
             raise RnnlabError("Vocabulary: there must be at least one token.")
         for token in self.tokens:
             if not isinstance(token, str):
                 raise RnnlabError(f"Vocabulary: a token is text, got {token!r}.")
+        self._index = {token: number for number, token in enumerate(self.tokens)}
         if len(self._index) < len(self.tokens):
             twice = next(t for i, t in enumerate(self.tokens) if self._index[t] != i)
-            raise RnnlabError(f"Vocabulary: {twice!r} is there twice.")
+            raise RnnlabError(f"Vocabulary: {twice!r} is there twice. Give each token once.")
         if unknown is not None and unknown not in self._index:
             raise RnnlabError(f"Vocabulary: unknown={unknown!r} must be one of the tokens.")
         self.one_hot = one_hot
@@ -80,12 +82,14 @@ class Vocabulary:
             >>> Vocabulary.from_text("a b c").split("c b")
             ['c', 'b']
         """
+        _check_text(text)
         found = set(text if characters else WORD.findall(text))
         found |= {options["unknown"]} if options.get("unknown") else set()
         return cls(sorted(found), characters=characters, **options)
 
     def split(self, text: str) -> list[str]:
         """A text as tokens: characters if `characters`, else words and punctuation."""
+        _check_text(text)
         return list(text) if self.characters else WORD.findall(text)
 
     def index(self, token: Any) -> int:
@@ -170,6 +174,11 @@ class Vocabulary:
         return f"Vocabulary({len(self)} tokens: {shown})"
 
 
+def _check_text(text: Any) -> None:
+    if not isinstance(text, str):
+        raise RnnlabError(f"Vocabulary: only a text can be split, not {describe(text)}.")
+
+
 class Features:
     """Rows with named columns (of a data frame, or dicts) as input vectors.
 
@@ -186,6 +195,8 @@ class Features:
     """
 
     def __init__(self, names: Sequence[str]) -> None:
+        if isinstance(names, str) or not isinstance(names, Iterable):
+            raise RnnlabError(f"Features: names are a list of columns, not {describe(names)}.")
         self.names = tuple(names)
 
     def encode(self, row: Any) -> Tensor:

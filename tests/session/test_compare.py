@@ -198,7 +198,9 @@ class TestFind:
         trace = trace_of([[0, 0]])
         with pytest.raises(rl.RnnlabError, match=r"^find: h has units 0 to 1; there is no 2\.$"):
             find(trace, {"h": [2]})
-        with pytest.raises(rl.RnnlabError, match=r"^find: no units were given\.$"):
+        with pytest.raises(
+            rl.RnnlabError, match=r"^find: no units were given\. units=.* names them\.$"
+        ):
             find(trace, [])
         with pytest.raises(rl.RnnlabError, match=r"between 1 and the number of units \(1\), not 2"):
             find(trace, {"h": [0]}, at_least=2)
@@ -350,7 +352,7 @@ class TestBacktrack:
         assert session.backtrack(crossed("h", 0, 2.5)) == 4
         assert session.backtrack(crossed("h", 0, 0.5)) == 1
         assert session.backtrack(crossed("h", 0, 9)) is None
-        with pytest.raises(rl.RnnlabError, match=r"^h has units 0 to 0; there is no 3\.$"):
+        with pytest.raises(rl.RnnlabError, match=r"^crossed: h has units 0 to 0; there is no 3\.$"):
             session.backtrack(crossed("h", 3, 9))
 
     def test_a_function(self):

@@ -170,13 +170,22 @@ class TestPoke:
             (("c", [], 1.0), r"Session: \[\] is no unit of c\. It has units 0 to 3\."),
             (("c", slice(5, 9), 1.0), r"Session: slice.* is no unit of c\. It has units 0 to 3\."),
             (("c", slice("a"), 1.0), r"Session: slice\('?.* names no units of c: .*"),
-            (("c", None, [[1.0], [2, 3]]), r"Session: c can be set to a number, or to 4; got .*"),
+            (
+                ("c", None, [[1.0], [2, 3]]),
+                r"Session: c .*, or to numbers of shape \(4,\); got .*",
+            ),
             (
                 ("c", None, [1.0, 2]),
-                r"Session: c can be set to a number, or to 4; got shape \(2,\)\.",
+                r"Session: c .*, or to numbers of shape \(4,\); got shape \(2,\)\.",
             ),
-            (("c", 0, "word"), r"Session: c can be set to a number, or to 1; got str 'word'\."),
-            (("c", 0, 1j), r"Session: c can be set to a number, or to 1; got complex 1j\."),
+            (
+                ("c", 0, "word"),
+                r"Session: c .*, or to numbers of shape \(1,\); got str 'word'\.",
+            ),
+            (
+                ("c", 0, 1j),
+                r"Session: c .*, or to numbers of shape \(1,\); got complex 1j\.",
+            ),
             (("c", 0, float("nan")), r"Session: c would be set to values that are not finite .*"),
             (("c", 0, lambda c: 1 / 0), r"Session: the function for c failed with ZeroDivision.*"),
         ],
@@ -485,6 +494,8 @@ class TestTransplant:
             session.transplant("h", "main", 2)
         with refused(r"Session: no branch 'x'\. There are: main, run 2\."):
             session.transplant("h", "x", 0)
+        with refused(r"Session: \[\] names no state\. None means all: h, c\."):
+            session.transplant([], "main", 1)
 
 
 class TestSwitch:

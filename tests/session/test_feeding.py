@@ -156,8 +156,14 @@ def test_a_failure_says_where_the_input_and_the_weights_are():
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        (torch.Tensor.to_sparse, r"a tensor torch\.sparse_coo; x\.to_dense\(\) is not\."),
-        (lambda x: x.to("meta"), r"a tensor without numbers \(meta\)\."),
+        (
+            torch.Tensor.to_sparse,
+            r"a tensor of shape .* that is torch\.sparse_coo\. Feed x\.to_dense\(\)\.",
+        ),
+        (
+            lambda x: x.to("meta"),
+            r"a tensor of shape .* that is meta, without numbers\. Feed one with numbers\.",
+        ),
     ],
     ids=["sparse", "meta"],
 )

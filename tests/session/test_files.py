@@ -70,7 +70,10 @@ def test_a_model_of_another_size_is_refused_even_then(tmp_path):
     session = Session(rl.LSTM(I, 4))
     session.run(inputs(3))
     session.save(tmp_path / "run")
-    with pytest.raises(rl.RnnlabError, match=r"run has h of shape \(4,\); this model's is \(5,\)"):
+    with pytest.raises(
+        rl.RnnlabError,
+        match=r"h of shape \(4,\); this model's is \(5,\)\. Give the model it was made with\.$",
+    ):
         Session.load(tmp_path / "run", rl.LSTM(I, 5), force=True)
 
 
@@ -210,7 +213,10 @@ def test_a_file_that_is_not_there(tmp_path):
 def test_other_states_are_refused_even_then(tmp_path):
     session = Session(make("lstm"))
     session.save(tmp_path / "run")
-    with pytest.raises(rl.RnnlabError, match=r"run has the states h, c; this model has h\.$"):
+    with pytest.raises(
+        rl.RnnlabError,
+        match=r"run has the states h, c; this model has h\. Give the model it was made with\.$",
+    ):
         Session.load(tmp_path / "run", make("gru"), force=True)
 
 

@@ -90,8 +90,15 @@ class TestLog:
         assert again.log == session.log
 
     def test_only_commands(self):
-        with pytest.raises(rl.RnnlabError, match=r"^Session: 'step' is not a command\.$"):
+        with pytest.raises(
+            rl.RnnlabError,
+            match=r"^Session: 'step' is not a command\. Those of rnnlab\.session: Step, .*\.$",
+        ):
             Session(make("rnn")).do("step")
+        with pytest.raises(
+            rl.RnnlabError, match=r"^replay: the log is a sequence .*, not int 3\.$"
+        ):
+            replay(make("rnn"), 3)
 
     def test_do(self):
         session = Session(accumulator())

@@ -67,10 +67,17 @@ class TestVocabulary:
         assert open_one.index("money") == open_one.index("<?>")
 
     def test_refused(self):
-        with refused(r"Vocabulary: 'a' is there twice\."):
+        with refused(r"Vocabulary: 'a' is there twice\. Give each token once\."):
             Vocabulary("aba")
         with refused(r"Vocabulary: there must be at least one token\."):
             Vocabulary([])
+        with refused(r"Vocabulary: tokens are a list of texts, not None\."):
+            Vocabulary(None)
+        with refused(r"Vocabulary: a token is text, got \['a'\]\."):
+            Vocabulary([["a"]])
+        for split in (Vocabulary("ab").split, Vocabulary.from_text):
+            with refused(r"Vocabulary: only a text can be split, not int 3\."):
+                split(3)
         with refused(r"Vocabulary: a token is text, got 3\."):
             Vocabulary([3])
         with refused(r"Vocabulary: unknown='z' must be one of the tokens\."):
@@ -223,6 +230,9 @@ class TestFeatures:
         f = Features(["b", "a"])
         assert f.encode({"a": 1, "b": 2.5, "c": "word"}).tolist() == [2.5, 1]
         assert repr(f) == "Features(b, a)"
+        for names in (None, "speed"):
+            with refused(r"Features: names are a list of columns, not .*\."):
+                Features(names)
         with refused(r"Features: the row has no b\. It has: a\."):
             f.encode({"a": 1})
         with refused(r"Features: b is 'word', not a number\."):
