@@ -19,6 +19,7 @@ from rnnlab.session import (
     match,
 )
 from rnnlab.trace import Trace
+from tests.helpers import randomise
 from tests.session.helpers import H, I, accumulator, inputs, make
 
 
@@ -269,7 +270,7 @@ class TestMatch:
 
     def test_the_span_itself_is_no_other_place(self):
         """Neither in another copy of the recording nor in a branch that shares its past."""
-        session = Session(rl.RNN(1, 4))
+        session = Session(randomise(rl.RNN(1, 4)))
         session.run(torch.randn(30, 1, generator=torch.Generator().manual_seed(0)))
         session.rewind(20)
         session.run(torch.randn(10, 1, generator=torch.Generator().manual_seed(1)))
