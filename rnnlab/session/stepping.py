@@ -205,7 +205,8 @@ class Stepper:
                 raise
             except Exception as error:
                 raise refused("encode", error) from error
-            inputs = tuple(map(self._moved, made if isinstance(made, tuple) else (made,)))
+            made = self.as_inputs(made if isinstance(made, tuple) else (made,))
+            return tuple(map(self._moved, made))
         return self.as_inputs(inputs)
 
     def _moved(self, x: Any) -> Any:
@@ -256,6 +257,8 @@ class Stepper:
             dtype = dtype.to_complex()
         elif tokens and array.dtype.kind in "iu":
             dtype = torch.int64
+        # torch takes neither another order of bytes nor of rows
+        array = np.array(array, array.dtype.newbyteorder("="), order="C")
         return torch.tensor(array, dtype=dtype, device=None if like is None else like.device)
 
     # one step

@@ -465,6 +465,16 @@ class TestRefusing:
             session.step(x)
         assert contents(session) == before
 
+    def test_arrays_in_another_order_of_rows_or_bytes(self):
+        session = self.session()
+        x = np.array([0.5, -1.0, 2.0], np.float32)
+        session.step(x[::-1])
+        session.step(x.astype(">f4"))
+        session.run(np.stack([x, -x])[::-1])
+        session.run(np.array([[1, 2, 3]], ">i8"))
+        fed = [x[::-1], x, -x, x, np.array([1, 2, 3])]
+        assert session.trace()["x"][-5:].tolist() == np.stack(fed).tolist()
+
     def test_masked_arrays(self):
         session = self.session()
         plain = np.array([[0.5, -1.0, 2.0], [1.5, 9.0, -0.5]], np.float32)
@@ -562,6 +572,13 @@ class TestRefusing:
         session.back()
         session.forward()
         assert states(session)["h"] == running(session.model)["h"]
+
+    @pytest.mark.parametrize("other", [lambda x: x.to("meta"), torch.Tensor.to_sparse])
+    def test_an_encode_that_gives_no_numbers(self, other):
+        session = self.session()
+        session.encode = other
+        with refused(r"Session: the input is a tensor of shape \(3,\) that is .*\. Feed .*\."):
+            session.step(torch.ones(I))
 
     def test_an_encode_that_fails(self):
         session = self.session()
