@@ -1,4 +1,4 @@
-"""One step of a model, and a whole sequence: inputs made, outputs and states taken down."""
+"""One step of a model, and a whole sequence: outputs and states taken down."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import cmath
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rnnlab.cells.base import Cell, describe
+from rnnlab.cells.base import Cell
 from rnnlab.cells.held import Hold
 from rnnlab.errors import RnnlabError
 from rnnlab.fingerprint import Watch
@@ -20,6 +19,7 @@ from rnnlab.session.aside import Aside
 from rnnlab.session.columns import check_recordable
 from rnnlab.session.commands import bits
 from rnnlab.session.holds import holding
+from rnnlab.session.inputs import as_input
 from rnnlab.session.layout import (
     Layout,
     _own,
@@ -222,44 +222,7 @@ class Stepper:
 
     def as_inputs(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """What the model is fed for what is encoded already."""
-        return tuple(map(self._as_input, inputs))
-
-    def _as_input(self, x: Any) -> Any:
-        if isinstance(x, Tensor):
-            if x.layout is not torch.strided or x.is_meta:
-                kind = "meta, without numbers" if x.is_meta else str(x.layout)
-                way = "Feed one with numbers" if x.is_meta else "Feed x.to_dense()"
-                raise RnnlabError(f"Session: the input is {describe(x)} that is {kind}. {way}.")
-            return x.detach()
-        if isinstance(x, np.number):  # a number like Python's, which some of them are
-            x = x.item()
-        tokens = _reads_tokens(self.model)
-        if isinstance(x, (int, float, complex)) and not isinstance(x, bool) and not tokens:
-            return x
-        if _hides(x):
-            raise RnnlabError(
-                f"Session: the input, {describe(x)}, has masked elements, and what the mask hides "
-                "would be fed. x.filled(value) has a value of your own in their place."
-            )
-        array = why = None
-        try:
-            array = np.asarray(x)
-        except Exception as error:  # rows of unequal length, or what an object's own way raises
-            why = error
-        if array is None or array.dtype.kind not in "fiubc":
-            raise RnnlabError(
-                f"Session: cannot turn {describe(x)} into an input. Give a tensor, an array or a "
-                "list of numbers, or make the session with an encode function."
-            ) from why
-        like = self.like()
-        dtype = torch.get_default_dtype() if like is None else like.dtype
-        if array.dtype.kind == "c":
-            dtype = dtype.to_complex()
-        elif tokens and array.dtype.kind in "iu":
-            dtype = torch.int64
-        # torch takes neither another order of bytes nor of rows
-        array = np.array(array, array.dtype.newbyteorder("="), order="C")
-        return torch.tensor(array, dtype=dtype, device=None if like is None else like.device)
+        return tuple([as_input(x, self.model, self.like) for x in inputs])
 
     # one step
 
@@ -380,27 +343,6 @@ def _prime(recur: Recur, state: State) -> None:
     if len(leads) == 1 and weight is not None:
         x = torch.empty(*leads.pop(), cell.input_size, dtype=weight.dtype)
         fast.passed(cell, state, x)
-
-
-def _hides(x: Any) -> bool:
-    """Whether numpy masks an element of an array, or of one in a list, which it would not tell."""
-    if isinstance(x, (list, tuple)):
-        return any(map(_hides, x))
-    return isinstance(x, np.ma.MaskedArray) and bool(np.ma.is_masked(x))
-
-
-def _reads_tokens(model: nn.Module) -> bool:
-    """Whether whole numbers are token numbers for a model: it has a table of embeddings.
-
-    Of layers in a row the first that has weights must be, or have, the table. In what order a
-    module of somebody's own uses its parts cannot be known: there any table counts.
-    """
-    if isinstance(model, (nn.Embedding, nn.EmbeddingBag)):
-        return True
-    parts = list(model.children())
-    if isinstance(model, nn.Sequential):
-        parts = [part for part in parts if next(part.parameters(), None) is not None][:1]
-    return any(map(_reads_tokens, parts))
 
 
 def _unlike(leaf: Any, layout: Layout, name: str) -> bool:
