@@ -20,7 +20,8 @@ from rnnlab.session.compare import Comparison, compare
 from rnnlab.session.events import Moved
 from rnnlab.session.history import Log
 from rnnlab.session.patterns import Match, Span, find, match
-from rnnlab.session.session import Session, replay
+from rnnlab.session.replaying import replay
+from rnnlab.session.session import Session
 from rnnlab.session.vocabulary import Features, Vocabulary
 
 __all__ = [

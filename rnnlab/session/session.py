@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
-
-from torch import Tensor
 
 from rnnlab.cells.base import describe
 from rnnlab.errors import RnnlabError
 from rnnlab.session import commands as c
 from rnnlab.session.engine import whole
-from rnnlab.session.feeding import Feeding, joined
+from rnnlab.session.feeding import Feeding
 from rnnlab.session.history import Entry
 from rnnlab.session.stepping import Stepper
 from rnnlab.session.wording import short
@@ -314,43 +312,10 @@ class Session(Feeding):
 
     def do(self, command: c.Command) -> Any:
         """Carry out a command of a log; a Step returns the output, a Run all of them."""
+        from rnnlab.session.replaying import do
+
         with self._lock:
-            match command:
-                case c.Step(inputs, label):
-                    c.check(command)
-                    y = self._step(self._stepper.as_inputs(inputs), label)
-                    self._tell(self._t - 1)
-                    return y
-                case c.Run(inputs, labels):
-                    c.check(command)
-                    t, given = self._t, self._stepper.as_inputs
-                    one = len(inputs) == 1 and isinstance(inputs[0], Tensor)
-                    fed = given(inputs)[0] if one else [given(x) for x in zip(*inputs, strict=True)]
-                    ys = self._carry_out(None, lambda _: self._feed(fed, labels), run=True)
-                    self._tell(t)
-                    return joined(ys, one, one)
-                case c.Poke(name, units, value):
-                    return self.poke(name, units, value)
-                case c.Clamp(name, units, value, steps):
-                    return self.clamp(name, units, value, steps)
-                case c.Transplant(names, branch, t):
-                    return self.transplant(names, branch, t)
-                case c.Rewind(t):
-                    return self.rewind(t)
-                case c.Checkout(name, t):
-                    return self.checkout(name, t)
-                case c.MakeBranch(name):
-                    return self.branch(name)
-                case c.Switch(edit, on):
-                    return self.switch(edit, on)
-                case c.Refeed(branch, steps):
-                    return self.refeed(branch, steps)
-                case c.Reset():
-                    return self.reset()
-        known = ", ".join(c.COMMANDS)
-        raise RnnlabError(
-            f"Session: {command!r} is not a command. Those of rnnlab.session: {known}."
-        )
+            return do(self, command)
 
     # looking for something
 
@@ -414,29 +379,3 @@ class Session(Feeding):
         from rnnlab.session.files import load
 
         return load(cls, path, model, encode, decode, force)
-
-
-def replay(
-    model: Any,
-    log: Iterable[c.Command],
-    encode: Callable[..., Any] | None = None,
-    decode: Callable[[Any], Any] | None = None,
-    *,
-    allow_nonfinite: bool = False,
-) -> Session:
-    """A new session on `model` in which all commands of a log are done again, bit for bit.
-
-    Example:
-        >>> import rnnlab as rl
-        >>> s = Session(rl.Recur(lambda h, x: (h + x, h), 0.0))
-        >>> ys = s.run([1, 2, 3])
-        >>> s.back()
-        >>> replay(s.model, s.log)
-        Session(Recur(<lambda>), step 2 of 3, branch 'main')
-    """
-    if not isinstance(log, Iterable):
-        raise RnnlabError(f"replay: the log is a sequence of commands, not {describe(log)}.")
-    session = Session(model, encode, decode, allow_nonfinite=allow_nonfinite)
-    for command in list(log):
-        session.do(command)
-    return session
