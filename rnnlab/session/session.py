@@ -349,6 +349,9 @@ class Session(Feeding):
         The format is numpy's npz without pickle, or safetensors if the name ends in `.safetensors`.
 
         `encode` and `decode` are code and are not written; give them again to `load`.
+
+        Raises:
+            RnnlabError: nothing can be written at `path`; complex numbers for safetensors.
         """
         from rnnlab.session.files import save
 
