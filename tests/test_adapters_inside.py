@@ -243,6 +243,29 @@ def test_moved_with_its_state():
     assert not adapted.model.training
 
 
+class TrainedCell(nn.Module):
+    """A cell with a part whose mode its owner may have chosen."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden_size = I
+        self.norm = nn.Dropout(0.9)
+
+    def forward(self, x, state):
+        return self.norm(x) + state
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_modes_of_the_parts_are_their_owners(training):
+    model, cell = Tagger(num_layers=2, dropout=0.5), TrainedCell()
+    for module, part in ((model, model.encoder), (cell, cell.norm)):
+        module.train(training)
+        part.train(not training)
+        modes = [inner.training for inner in module.modules()]
+        assert adapt(module).training is training
+        assert [inner.training for inner in module.modules()] == modes
+
+
 class Loop(nn.Module):
     """A model that loops over its cell, which it leaves to start by itself."""
 

@@ -111,7 +111,10 @@ def adapt(
         adapted = Recur(ForeignCell(model))
     else:
         adapted = Adapted(model, override=override)
-    adapted.train(model.training)
+    theirs = set(model.modules())
+    for module in adapted.modules():
+        if module not in theirs:  # parts of the model may have another mode (a frozen encoder)
+            module.training = model.training
     if check is not None:
         adapted.parity = check_parity(model, adapted, check, time_axis)
     return adapted
