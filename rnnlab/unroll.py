@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +12,9 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnlab.cells.base import Cell, as_parts, as_state, describe
 from rnnlab.errors import RnnlabError
-from rnnlab.layers import Apply, Bidirectional, Chain, Dense
+from rnnlab.layers import Bidirectional, Chain, Dense
 from rnnlab.nested import State, fill, named_leaves
+from rnnlab.reach import within_reach
 from rnnlab.recur import AT_INIT, Recur, atomic, recurs, reset
 from rnnlab.scan import Plan, plan_for, put_back, scan, scan_planned, take
 
@@ -237,23 +237,11 @@ def _layerwise(chain: Chain) -> bool:
     """Whether one layer may see the whole sequence before the next sees any of it."""
     seen: set[int] = set()
     for layer in chain:
-        inside = _within_reach(layer)
+        inside = within_reach(layer)
         if inside & seen:
             return False
         seen |= inside
     return not (_listened() or any(getattr(chain, kind) for kind in _HOOKS))
-
-
-def _within_reach(layer: nn.Module) -> set[int]:
-    """Every Recur in `layer`, and every one that a function in it names."""
-    values: list[Any] = [layer]
-    for module in layer.modules():
-        fn = module.fn if isinstance(module, Apply) else getattr(module, "cell", None)
-        if inspect.isfunction(fn):
-            names = inspect.getclosurevars(fn)
-            values += [*names.nonlocals.values(), *names.globals.values()]
-            values += [*(fn.__defaults__ or ()), *(fn.__kwdefaults__ or {}).values()]
-    return {id(recur) for value in values for _, recur in recurs(value)}
 
 
 def _run(model: Any, xs: Any, plan: Plan) -> Any:

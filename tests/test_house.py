@@ -34,6 +34,7 @@ LAYERS = {
     "files": 2,
     "graphs": 2,
     "layers": 2,
+    "reach": 2,
     "unfused": 1,
     "functional": 2,
     "derive": 2,

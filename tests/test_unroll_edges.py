@@ -1,5 +1,7 @@
 """unroll at its edges: empty and uneven sequences, refusals, hooks and subclasses."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -298,7 +300,62 @@ class TestSubclasses:
         agrees_with_the_loop(randomise(m), filled(T, B, I))
 
 
-def test_a_function_layer_that_looks_at_a_state():
-    """`lambda h: h + r.state` needs the state of its own step, not that of the last."""
+class Look:
+    """Something called that keeps a model; also as a method, and inside other things."""
+
+    def __init__(self, recur):
+        self.kept = {"recur": recur}
+
+    def __call__(self, h):
+        return h + self.kept["recur"].state
+
+
+class LookModule(nn.Module):
+    """A module with a Recur that is not registered in it."""
+
+    def __init__(self, recur):
+        super().__init__()
+        self.others = [recur]
+
+    def forward(self, h):
+        return h + self.others[0].state
+
+
+def look(h, recur):
+    return h + recur.state
+
+
+KEPT = {}
+
+
+def look_at_a_global(h):
+    return h + KEPT["recur"].state
+
+
+WAYS = {
+    "global": lambda r: KEPT.update(recur=r) or look_at_a_global,
+    "function": lambda r: lambda h: h + r.state,
+    "a function of a function": lambda r: (lambda inner: lambda h: inner(h) + 1)(Look(r).__call__),
+    "object": Look,
+    "method": lambda r: Look(r).__call__,
+    "partial": lambda r: partial(look, recur=r),
+    "default": lambda r: lambda h, r=r: h + r.state,
+    "keyword": lambda r: lambda h, *, r=r: h + r.state,
+    "module": LookModule,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_layer_that_looks_at_the_state_of_another(way):
+    """It needs the state of its own step, not that of the last."""
     r = randomise(rl.RNN(I, H, dtype=F64))
-    agrees_with_the_loop(Chain(r, lambda h: h + r.state), filled(T, B, I))
+    agrees_with_the_loop(Chain(r, WAYS[way](r)), filled(T, B, I))
+
+
+def test_a_hook_that_looks_at_the_state_of_another_layer():
+    r, seen = randomise(rl.RNN(I, H, dtype=F64)), []
+    m = Chain(r, Dense(H, O, dtype=F64))
+    m[1].register_forward_hook(lambda layer, args, y: seen.append(r.state))
+    unroll(m, filled(T, B, I))
+    r.reset()
+    close(seen, [r(x) for x in filled(T, B, I)])
