@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.autograd import forward_ad
 
 from rnnlab.cells.base import Cell, describe
@@ -280,7 +280,7 @@ class ModelCell:
             a is b or (type(a) is int and a == b) for a, b in zip(seen, self._seen, strict=True)
         )
         if self._copy is None or not same:
-            with temporarily_clear_interpreter_stack(), torch.inference_mode(False):
+            with torch.inference_mode(False):
                 self._copy = private_copy(self.model, self._converted)
             self._seen = seen
             self._parts = [
@@ -308,20 +308,21 @@ def _marks(model: nn.Module, *, values: bool) -> list[Any]:
     for module in model.modules():
         slots = module.__dict__
         running = ("_state", "_lead") if isinstance(module, Recur) else ()
-        marks += [slot for name, slot in slots.items() if name not in running]
+        own = [slot for name, slot in slots.items() if name not in running]
+        marks += own
         marks += slots["_modules"].values()
         marks += slots["_forward_pre_hooks"].values()
         marks += slots["_forward_hooks"].values()
         marks += slots["_parameters"].values()
-        copied = [*slots["_buffers"].values()]
-        marks += copied
+        marks += slots["_buffers"].values()
+        copied = [*slots["_buffers"].values(), *(slot for slot in own if isinstance(slot, Tensor))]
         if values:
             copied += slots["_parameters"].values()
         for value in copied:
             if value is not None:
-                # a tensor made in inference mode counts no changes: it is what it is
+                # made in inference mode it counts no changes, and in a transform it has no place
                 version = None if value.is_inference() else value._version
-                marks += [version, value.data_ptr()]
+                marks += [version, None if is_functorch_wrapped_tensor(value) else value.data_ptr()]
     return marks
 
 
@@ -335,8 +336,8 @@ def private_copy(model: nn.Module, converted: Callable[[Any], Any]) -> nn.Module
                     memo[id(weight)] = converted(weight)
             for value in (*module._buffers.values(), *module.__dict__.values()):
                 if isinstance(value, Tensor):
-                    # what is computed from parameters cannot be copied, only shared
-                    memo[id(value)] = converted(value.clone() if value.is_leaf else value)
+                    # deepcopy itself refuses what is computed from parameters
+                    memo[id(value)] = converted(value.clone())
     try:
         private = copy.deepcopy(model, memo)
     except Exception as error:

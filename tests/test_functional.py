@@ -157,6 +157,9 @@ def test_hooks_stay_and_run():
     handle.remove()
     cell(cell.initial_state(), filled(2))
     assert seen == [torch.Size([2])]
+    model[2].register_forward_pre_hook(lambda m, args: seen.append(args[0].shape))
+    cell(cell.initial_state(), filled(2))
+    assert seen == [torch.Size([2]), torch.Size([4])]
 
 
 def test_buffers_that_a_call_would_change_are_its_own():
@@ -321,6 +324,67 @@ def test_weights_may_change_between_two_transforms():
     first = vmap(jacrev(step))(s.unsqueeze(0))[0]
     close(jacfwd(step)(s), first, 1e-12)
     assert not step(s).requires_grad or step(s).grad_fn is not None
+
+
+class Weighed(nn.Module):
+    """Tensors that are neither parameters nor buffers, one of them computed from a parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn = randomise(rl.GRU(2, 3, train_init=False))
+        self.scale = torch.arange(1.0, 4.0)
+        self.root = nn.Parameter(torch.full((3,), 2.0))
+        self.square = self.root**2
+
+    def forward(self, x):
+        return self.square * self.scale * self.rnn(x)
+
+
+@pytest.mark.parametrize("dtype", [None, F64])
+def test_tensors_that_are_mere_attributes(dtype):
+    model, x = Weighed(), filled(2, dtype=torch.float32)
+    cell = as_cell(model, dtype=dtype)
+    for change in (None, model.scale.neg_):
+        if change is not None:
+            change()
+        rl.reset(model)
+        y, want = cell(cell.initial_state(), x)[1], model(x)
+        assert y.dtype == (dtype or torch.float32)
+        close(y.float(), want, 1e-6)
+        slopes = (torch.autograd.grad(v.sum(), model.root, retain_graph=True) for v in (y, want))
+        close(*slopes, 1e-6)
+
+
+@pytest.mark.parametrize("dtype", [None, F64])
+def test_several_models_at_once(dtype):
+    """functional_call gives the model other weights for a call, of an ensemble say."""
+
+    class Step(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, s):
+            return cell.flat_step(s, x)[0]
+
+    model = rl.Chain(rl.LSTM(2, 3, train_init=False), rl.Dense(3, 2)).to(dtype or torch.float32)
+    cell, x = as_cell(model, dtype=dtype), filled(2, dtype=dtype or torch.float32)
+    step, s = Step(), filled(6, dtype=x.dtype)
+    names = [name for name, _ in (*step.named_parameters(), *step.named_buffers())]
+    weights = {n: filled(2, *step.state_dict()[n].shape, dtype=x.dtype) for n in names}
+    got = vmap(lambda w: torch.func.functional_call(step, w, s))(weights)
+    for k in range(2):
+        model.load_state_dict({n.removeprefix("model."): w[k] for n, w in weights.items()})
+        close(got[k], cell.flat_step(s, x)[0], 1e-6)
+
+
+def test_a_gradient_after_inference_mode():
+    model, x = rl.Chain(rl.LSTM(2, 3, train_init=False), rl.GRU(3, 2)), torch.ones(2)
+    with torch.inference_mode():
+        cell = as_cell(model, dtype=F64)
+        cell(cell.initial_state(), x)
+    y = cell(cell.initial_state(), x)[1]
+    assert torch.autograd.grad(y.sum(), model[0].cell.weight_ih)[0].abs().sum() > 0
 
 
 @pytest.mark.parametrize("dtype", [None, F64])
