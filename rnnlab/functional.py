@@ -326,7 +326,9 @@ def _marks(model: nn.Module, *, values: bool) -> list[Any]:
     return marks
 
 
-def private_copy(model: nn.Module, converted: Callable[[Any], Any]) -> nn.Module:
+def private_copy(
+    model: nn.Module, converted: Callable[[Any], Any] = lambda value: value
+) -> nn.Module:
     """A copy with the same parameters (or converted ones), buffers and states of its own."""
     memo: dict[int, Any] = {}
     with torch.enable_grad():

@@ -9,6 +9,7 @@ import threading
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -241,6 +242,40 @@ def test_moved_with_its_state():
     assert adapted(filled(2, B, I)).dtype == F64
     adapted.eval()
     assert not adapted.model.training
+
+
+class Pruned(nn.Module):
+    """Weights that are computed before each call, as pruning and the older weight norm do."""
+
+    def __init__(self, part, name):
+        super().__init__()
+        self.part = prune.random_unstructured(part, name, 0.5)
+
+    def forward(self, x):
+        if isinstance(self.part, nn.GRU):
+            return self.part(x)[0]
+        h, ys = None, []
+        for step in x:
+            ys.append(h := self.part(step, h))
+        return torch.stack(ys)
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [(nn.GRU(I, H, dtype=F64), "weight_hh_l0"), (nn.GRUCell(I, H, dtype=F64), "weight_hh")],
+    ids=["layer", "cell"],
+)
+def test_computed_weights_are_followed(part, name):
+    model, xs = Pruned(part, name), filled(T, B, I)
+    adapted = adapt(model)
+    adapted(xs)
+    with torch.no_grad():
+        getattr(part, f"{name}_orig").mul_(3)
+    rl.reset(adapted)
+    whole = model(xs)
+    close(torch.cat([adapted(xs[:2]), adapted(xs[2:])]), whole)
+    # a formula on the weights of an earlier call would give the gates of another model
+    assert not isinstance(adapted.part.cell, rl.cells.base.Cell)
 
 
 class TrainedCell(nn.Module):

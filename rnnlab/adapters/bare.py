@@ -18,13 +18,22 @@ from rnnlab.recur import Recur
 
 TORCH_LAYERS = (nn.RNN, nn.LSTM, nn.GRU)
 TORCH_CELLS = (nn.RNNCell, nn.LSTMCell, nn.GRUCell)
+CELL_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def plain(module: nn.Module) -> bool:
-    """Whether the weights are Parameters of the module, not computed (weight norm and the like)."""
-    weights = getattr(module, "_flat_weights", None) or module._parameters.values()
+    """Whether the weights of a layer or cell of torch are its Parameters, not computed.
+
+    Example:
+        >>> normed = nn.utils.parametrizations.weight_norm(nn.GRU(1, 1), "weight_hh_l0")
+        >>> plain(nn.GRU(1, 1)), plain(normed)
+        (True, False)
+    """
+    if hasattr(module, "parametrizations"):
+        return False
+    weights = getattr(module, "_flat_weights", None) or [getattr(module, n) for n in CELL_WEIGHTS]
     own = {id(weight) for weight in module._parameters.values()}
-    return not hasattr(module, "parametrizations") and all(id(w) in own for w in weights)
+    return all(id(weight) in own for weight in weights)
 
 
 def hooked(module: Any) -> bool:
@@ -55,9 +64,7 @@ def from_layer(layer: Any, number: int) -> Cell:
 
 def from_cell(cell: Any) -> Cell:
     """Our cell on the Parameters of an nn.RNNCell, LSTMCell or GRUCell."""
-    weights: dict[str, Any] = {
-        name: getattr(cell, name) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    }
+    weights: dict[str, Any] = {name: getattr(cell, name) for name in CELL_WEIGHTS}
     if isinstance(cell, nn.RNNCell):
         return TorchRNNCell(**weights, activation=cell.nonlinearity)
     return (TorchGRUCell if isinstance(cell, nn.GRUCell) else TorchLSTMCell)(**weights)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from contextlib import AbstractContextManager
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from rnnlab.cells.base import Cell, describe
 from rnnlab.errors import RnnlabError
+from rnnlab.functional import private_copy
 from rnnlab.nested import State, children, fill, is_branch, map_leaves, named_leaves
 from rnnlab.recur import Recur
 
@@ -203,7 +203,7 @@ def _tried(cell: nn.Module, x: Tensor, zero: Tensor, times: int) -> State:
     for state in (zero, (zero, zero)):
         try:
             with _no_draw(x), torch.no_grad():
-                result = copy.deepcopy(cell)(x, map_leaves(_with_row, state), *[1.0] * times)
+                result = private_copy(cell)(x, map_leaves(_with_row, state), *[1.0] * times)
         except Exception as error:
             refused = refused or error
             continue
@@ -218,7 +218,7 @@ def _tried(cell: nn.Module, x: Tensor, zero: Tensor, times: int) -> State:
 
 def _probed(cell: nn.Module, x: Tensor, times: int) -> State:
     """Zeros like the state that the cell makes of x when it is given none."""
-    alone, time = copy.deepcopy(cell), [1.0] * times
+    alone, time = private_copy(cell), [1.0] * times
     with _no_draw(x), torch.no_grad():
         result = alone(x, None, *time)
         whole = map_leaves(torch.zeros_like, result)

@@ -248,7 +248,7 @@ def evaluate(
     """
     device = next((weight.device for weight in weights(model).values()), None)
     xs = tuple(x.to(device) for x in xs)
-    model = private_copy(model, lambda value: value)
+    model = private_copy(model)
     stage = _Stage(lacking, held)
     parts = recurs(model)
     for path, recur in parts:
