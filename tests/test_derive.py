@@ -403,8 +403,40 @@ class TestRunStates:
         """In training the masks are drawn and the states are those of the run that drew them."""
         model = Stacked(rl.LSTM(2, 30, dtype=F64), rl.GRU(30, 3, dtype=F64), dropout=0.5)
         _, found = run_states(model, filled(T, 2), gates=True)
+        ys, more = run_states(model, filled(T, 2))
+        assert torch.equal(ys, more["1.h"])  # none after the last layer
         assert found["1.h"].shape == (T, 3)
         assert found["1.z"].shape == (T, 3)
+
+    def test_a_cell_that_works_in_the_memory_of_its_state(self):
+        model, xs = rl.Recur(lambda h, x: (h.add_(x), h), torch.zeros(3)), torch.ones(T, 3)
+        ys, found = run_states(model, xs)
+        assert torch.equal(ys, xs.cumsum(0))
+        assert torch.equal(found["h"], ys)
+        assert not model.init.any()
+
+    @pytest.mark.parametrize("kind", [rl.LEM, rl.LeakyRNN, rl.GRU, rl.LSTM])
+    @pytest.mark.parametrize("leads", [((), (B,)), ((B,), ()), ((1,), ())], ids=str)
+    def test_another_batch_is_refused(self, kind, leads):
+        first, second = (filled(T, *lead, 2) for lead in leads)
+        for begin, go_on in (
+            (lambda m: run_states(m, first), lambda m: m(second[0])),
+            (lambda m: m(first[0]), lambda m: run_states(m, second)),
+        ):
+            model = kind(2, 3, dtype=F64)
+            begin(model)
+            with pytest.raises(rl.RnnlabError, match=r"Call reset\(model\) before"):
+                go_on(model)
+
+    def test_an_output_of_its_own(self):
+        class Doubled(rl.GRUCell):
+            def update(self, state, u):
+                h, y = super().update(state, u)
+                return h, 2 * y
+
+        model, xs = randomise(rl.Recur(Doubled(2, 3, dtype=F64))), filled(T, B, 2)
+        ys, found = run_states(model, xs)
+        close(ys, 2 * found["h"])
 
     def test_hooks_see_every_step(self):
         model, seen = randomise(chain()), []

@@ -359,3 +359,36 @@ def test_a_hook_that_looks_at_the_state_of_another_layer():
     unroll(m, filled(T, B, I))
     r.reset()
     close(seen, [r(x) for x in filled(T, B, I)])
+
+
+def test_a_hook_on_every_module_hears_the_steps_in_their_order():
+    def heard(run):
+        calls = []
+        handle = nn.modules.module.register_module_forward_hook(
+            lambda module, args, y: calls.append(type(module).__name__)
+        )
+        try:
+            run()
+        finally:
+            handle.remove()
+        return calls
+
+    xs = filled(T, B, I)
+    for m in (rl.GRU(I, H, dtype=F64), Chain(rl.RNN(I, H, dtype=F64), Dense(H, O, dtype=F64))):
+        steps = heard(lambda m=m: [m(x) for x in xs])
+        rl.reset(m)
+        assert heard(lambda m=m: unroll(m, xs)) == steps
+        assert steps
+
+
+@pytest.mark.parametrize(
+    "state",
+    [torch.zeros(H + 1), torch.zeros(H), torch.zeros(B + 1, H, dtype=F64), (1, 2), None],
+    ids=["size", "dtype", "batch", "structure", "none"],
+)
+@pytest.mark.parametrize("kind", [rl.RNN, rl.LEM])
+def test_a_state_that_does_not_fit_is_refused_as_in_a_step(kind, state):
+    m, xs = kind(I, H, dtype=F64), filled(T, B, I)
+    m.state = (state, state) if kind is rl.LEM and state is not None else state
+    text = refusal(m, xs[0])
+    assert refusal(unroll, m, xs) == text
