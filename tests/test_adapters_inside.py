@@ -278,6 +278,58 @@ def test_computed_weights_are_followed(part, name):
     assert not isinstance(adapted.part.cell, rl.cells.base.Cell)
 
 
+def test_a_hook_before_a_bare_layer_counts():
+    layer, xs = randomise(nn.GRU(I, H, dtype=F64)), filled(T, B, I)
+    layer.register_forward_pre_hook(lambda module, args: (2 * args[0], *args[1:]))
+    adapted = adapt(layer)
+    close(torch.cat([adapted(xs[:2])[0], adapted(xs[2:])[0]]), layer(xs)[0])
+
+
+class FreeCell(nn.Module):
+    """A cell that may be called without a state, and that a call changes."""
+
+    def __init__(self):
+        super().__init__()
+        self.input_size = self.hidden_size = I
+        self.calls = nn.Buffer(torch.zeros(()))
+
+    def forward(self, x, state=None, scale=3.0):
+        self.calls += 1
+        state = torch.zeros_like(x) if state is None else state
+        return nn.functional.dropout(state, 0.5) * 0 + state + scale * x
+
+
+class BoundCell(FreeCell):
+    def forward(self, x, state, scale=3.0):
+        return super().forward(x, state, scale)
+
+
+@pytest.mark.parametrize("kind", [FreeCell, BoundCell])
+def test_looking_for_the_initial_state_changes_nothing(kind):
+    cell = kind()
+    before = torch.get_rng_state()
+    adapted = adapt(cell)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert cell.calls == 0
+    assert adapted.state.shape == (I,)
+    close(adapted(torch.ones(I)), torch.full((I,), 3.0))
+
+
+class TimedCell(nn.Module):
+    """A cell that requires the time, with a row like its input."""
+
+    hidden_size = I
+
+    def forward(self, x, state, ts):
+        assert not isinstance(ts, torch.Tensor) or ts.dim() == x.dim() == 2
+        return state + x * ts
+
+
+def test_a_time_without_a_batch_gets_a_row_as_its_input_does():
+    adapted = adapt(TimedCell())
+    close(adapted(torch.ones(I), torch.arange(float(I))), torch.arange(float(I)))
+
+
 class TrainedCell(nn.Module):
     """A cell with a part whose mode its owner may have chosen."""
 

@@ -29,8 +29,6 @@ def plain(module: nn.Module) -> bool:
         >>> plain(nn.GRU(1, 1)), plain(normed)
         (True, False)
     """
-    if hasattr(module, "parametrizations"):
-        return False
     weights = getattr(module, "_flat_weights", None) or [getattr(module, n) for n in CELL_WEIGHTS]
     own = {id(weight) for weight in module._parameters.values()}
     return all(id(weight) in own for weight in weights)
