@@ -330,6 +330,54 @@ def test_a_time_without_a_batch_gets_a_row_as_its_input_does():
     close(adapted(torch.ones(I), torch.arange(float(I))), torch.arange(float(I)))
 
 
+class Doubling(nn.GRU):
+    """A layer with a forward of its own: not torch's formula."""
+
+    def forward(self, x, hx=None):
+        return super().forward(2 * x, hx)
+
+
+class Odd(nn.Module):
+    """Children named as an Adapted would name the model, and an input given by its name."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = nn.GRU(I, H, dtype=F64)
+        self.model_ = Doubling(H, H, dtype=F64)
+
+    def forward(self, x):
+        return self.model_(self.model(input=x)[0])[0]
+
+
+def test_inputs_by_name_and_names_that_are_taken():
+    model, xs = randomise(Odd()), filled(T, B, I)
+    adapted = adapt(model)
+    close(torch.cat([adapted(xs[:2]), adapted(xs[2:])]), model(xs))
+    assert list(rl.states(adapted)) == ["model.h", "model_.h"]
+    assert isinstance(adapted.model.cell, rl.cells.base.Cell)
+    assert not isinstance(adapted.model_.cell, rl.cells.base.Cell)
+
+
+class Helped(nn.Module):
+    """A Recur, and a layer that is always given its state."""
+
+    def __init__(self):
+        super().__init__()
+        self.recur = rl.GRU(I, H, dtype=F64)
+        self.layer = nn.GRU(H, H, dtype=F64)
+
+    def forward(self, x):
+        return self.layer(self.recur(x).unsqueeze(0), torch.zeros(1, len(x), H, dtype=F64))[0]
+
+
+def test_a_recur_inside_is_state_enough():
+    model, xs = randomise(Helped()), filled(2, B, I)
+    want = [model(x) for x in xs]
+    rl.reset(model)
+    adapted = adapt(model)
+    close([adapted(x) for x in xs], want)
+
+
 class TrainedCell(nn.Module):
     """A cell with a part whose mode its owner may have chosen."""
 
