@@ -428,12 +428,13 @@ class TestRunStates:
             with pytest.raises(rl.RnnlabError, match=r"Call reset\(model\) before"):
                 go_on(model)
 
-    def test_an_output_of_its_own(self):
-        class Doubled(rl.GRUCell):
-            def update(self, state, u):
-                h, y = super().update(state, u)
-                return h, 2 * y
+    @pytest.mark.parametrize("where", ["update", "_result"])
+    def test_an_output_of_its_own(self, where):
+        def doubled(self, *given):
+            h, y = getattr(rl.GRUv3Cell, where)(self, *given)
+            return h, 2 * y
 
+        Doubled = type("Doubled", (rl.GRUv3Cell,), {where: doubled})
         model, xs = randomise(rl.Recur(Doubled(2, 3, dtype=F64))), filled(T, B, 2)
         ys, found = run_states(model, xs)
         close(ys, 2 * found["h"])
