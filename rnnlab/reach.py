@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from functools import partial
+from itertools import islice
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +14,9 @@ from rnnlab.recur import Recur
 
 _CLOSED = frozenset((Tensor, nn.Parameter, str, bytes, bool, int, float, type(None), ModuleType))
 """What is met everywhere and holds no model."""
+
+MOST = 4096
+"""So many values are looked at, the nearest first: a layer may hold a dictionary of all words."""
 
 _SLOTS = frozenset(nn.Module().__dict__)
 """What every module has, and nearly always empty."""
@@ -29,11 +33,11 @@ def within_reach(layer: Any) -> set[int]:
     """
     reached: list[Any] = [layer]
     seen: set[int] = set()
-    for value in reached:
+    for value in islice(reached, MOST):  # the list grows on the way
         if type(value) not in _CLOSED and id(value) not in seen:
             seen.add(id(value))
             reached += _held_by(value)
-    return {id(value) for value in reached if isinstance(value, Recur)}
+    return {id(value) for value in reached[:MOST] if isinstance(value, Recur)}
 
 
 def _held_by(value: Any) -> list[Any]:

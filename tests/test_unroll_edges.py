@@ -352,6 +352,22 @@ def test_a_layer_that_looks_at_the_state_of_another(way):
     agrees_with_the_loop(Chain(r, WAYS[way](r)), filled(T, B, I))
 
 
+class Endless:
+    """An object that holds another one, made when it is asked for."""
+
+    @property
+    def __dict__(self):
+        return {"next": Endless()}
+
+
+def test_what_a_layer_holds_has_no_end():
+    """What lies near is found all the same."""
+    r = randomise(rl.RNN(I, H, dtype=F64))
+    layer = LookModule(r)
+    layer.words, layer.endless = dict.fromkeys(range(10_000), 1.0), Endless()
+    agrees_with_the_loop(Chain(r, layer), filled(T, B, I))
+
+
 def test_a_hook_that_looks_at_the_state_of_another_layer():
     r, seen = randomise(rl.RNN(I, H, dtype=F64)), []
     m = Chain(r, Dense(H, O, dtype=F64))
