@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.autograd import forward_ad
 
 from rnnlab.cells.base import Cell, describe
@@ -280,7 +282,7 @@ class ModelCell:
             a is b or (type(a) is int and a == b) for a, b in zip(seen, self._seen, strict=True)
         )
         if self._copy is None or not same:
-            with torch.inference_mode(False):
+            with _outside(self.model), torch.inference_mode(False):
                 self._copy = private_copy(self.model, self._converted)
             self._seen = seen
             self._parts = [
@@ -300,6 +302,15 @@ class ModelCell:
 def _named(path: str, recur: Recur, state: State) -> Iterator[tuple[str, Any]]:
     for name, leaf in named_leaves(state, top=recur._state_names):
         yield (f"{path}.{name}" if path else name), leaf
+
+
+def _outside(model: nn.Module) -> AbstractContextManager[Any]:
+    """Out of the transforms of torch.func, so that a copy made here may outlive them.
+
+    A model whose weights are given for one call, inside (`functional_call`), is copied there.
+    """
+    given = any(map(is_functorch_wrapped_tensor, (*model.parameters(), *model.buffers())))
+    return nullcontext() if given else temporarily_clear_interpreter_stack()
 
 
 def _marks(model: nn.Module, *, values: bool) -> list[Any]:
