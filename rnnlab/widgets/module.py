@@ -63,5 +63,10 @@ _JOINED = re.compile(r"(?<=[{;,(\[])\n")
 
 
 def style() -> str:
-    """The style sheet of the explorer."""
-    return (STATIC / "explorer.css").read_text(encoding="utf-8")
+    """The style sheet of the explorer, without comments and the white space between its parts."""
+    text = (STATIC / "explorer.css").read_text(encoding="utf-8")
+    return _BETWEEN.sub(r"\1", _COMMENT.sub("", text))
+
+
+_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+_BETWEEN = re.compile(r"\s*([{};]|(?<=\w):(?= )|,(?= ))\s*")

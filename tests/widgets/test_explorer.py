@@ -9,7 +9,7 @@ import torch
 
 import rnnlab as rl
 from rnnlab.widgets import insight, wire
-from rnnlab.widgets.module import PARTS, STATIC, module
+from rnnlab.widgets.module import PARTS, STATIC, module, style
 
 XS = np.linspace(-1, 1, 36).reshape(12, 3)
 
@@ -312,6 +312,15 @@ def test_the_module_is_self_contained():
     lines = [line for part in (*parts, *others) for line in part.splitlines()]
     assert not [line for line in lines if line.count("`") % 2]
     assert not [line for line in lines if re.search(r"""[^\s/].* // .*["'`]""", line)]
+
+
+def test_the_style_is_the_sheet_without_what_only_people_read():
+    sheet = re.sub(r"/\*.*?\*/", "", (STATIC / "explorer.css").read_text("utf-8"), flags=re.DOTALL)
+    text = style()
+    assert len(text) < 0.92 * len(sheet)
+    assert re.sub(r"\s", "", text) == re.sub(r"\s", "", sheet)
+    descendants = r"(?<=[\w\])]) (?=[.:\[*\w][^;{}]*\{)"  # a space in a selector has a meaning
+    assert len(re.findall(descendants, text)) == len(re.findall(descendants, sheet)) > 100
 
 
 def press_all(page, *actions):
