@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 State = Any
 """A tensor, a number, or a (nested) tuple, named tuple, list or dict of them."""
 
@@ -68,3 +70,15 @@ def named_leaves(
 def fill(tree: State, values: Iterator[Any]) -> State:
     """The same structure with its leaves taken from `values`, in order."""
     return map_leaves(lambda _: next(values), tree)
+
+
+def hides(x: Any) -> bool:
+    """Whether numpy masks an element of an array, or of one in a list, which torch does not tell.
+
+    Example:
+        >>> hides([1.0, np.ma.masked_equal([2.0, -1.0], -1.0)]), hides(np.ma.ones(2))
+        (True, False)
+    """
+    if isinstance(x, (list, tuple)):
+        return any(map(hides, x))
+    return isinstance(x, np.ma.MaskedArray) and bool(np.ma.is_masked(x))

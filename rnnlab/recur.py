@@ -14,7 +14,7 @@ from rnnlab.carried import Carried
 from rnnlab.cells.base import Cell, batch_changed, describe
 from rnnlab.cells.fast import NONE, Stepper
 from rnnlab.errors import RnnlabError
-from rnnlab.nested import State, children, fill, is_branch, map_leaves, named_leaves
+from rnnlab.nested import State, children, fill, hides, is_branch, map_leaves, named_leaves
 
 
 class _AtInit:
@@ -440,6 +440,11 @@ def _as_leaf(name: str, value: Any, like: Any, ours: bool) -> Any:
     if not isinstance(like, Tensor):
         return value
     if not isinstance(value, Tensor):
+        if hides(value):
+            raise RnnlabError(
+                f"load_states: {name} has masked elements, and what the mask hides would be taken. "
+                "value.filled(number) has a number of your own in their place."
+            )
         # whole numbers may start a state that then runs on fractions: they must not round it
         dtype = like.dtype if ours or like.is_floating_point() else None
         try:

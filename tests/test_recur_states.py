@@ -229,6 +229,11 @@ class TestLoading:
                 "It has: 0.h, 0.c, 1.h.",
             ),
             (lambda s: s.update({"1.h": "abc"}), "1.h is not numeric: str 'abc'."),
+            (
+                lambda s: s.update({"1.h": np.ma.masked_equal([1.0, 0.0, 2.0], 0.0)}),
+                "1.h has masked elements, and what the mask hides would be taken. "
+                "value.filled(number) has a number of your own in their place.",
+            ),
             (lambda s: s.update({"1.h": None}), "1.h is not numeric: None."),
             (lambda s: s.update({"1.h": [[1.0], [1.0, 2.0]]}), "1.h is not numeric: a list of 2."),
             (

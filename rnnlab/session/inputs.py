@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rnnlab.cells.base import describe
 from rnnlab.errors import RnnlabError
+from rnnlab.nested import hides
 
 
 def as_input(x: Any, model: nn.Module, like: Callable[[], Tensor | None]) -> Any:
@@ -32,7 +33,7 @@ def as_input(x: Any, model: nn.Module, like: Callable[[], Tensor | None]) -> Any
     tokens = _reads_tokens(model)
     if isinstance(x, (int, float, complex)) and not isinstance(x, bool) and not tokens:
         return x
-    if _hides(x):
+    if hides(x):
         raise RnnlabError(
             f"Session: the input, {describe(x)}, has masked elements, and what the mask hides "
             "would be fed. x.filled(value) has a value of your own in their place."
@@ -56,13 +57,6 @@ def as_input(x: Any, model: nn.Module, like: Callable[[], Tensor | None]) -> Any
     # torch takes neither another order of bytes nor of rows
     array = np.array(array, array.dtype.newbyteorder("="), order="C")
     return torch.tensor(array, dtype=dtype, device=None if weight is None else weight.device)
-
-
-def _hides(x: Any) -> bool:
-    """Whether numpy masks an element of an array, or of one in a list, which it would not tell."""
-    if isinstance(x, (list, tuple)):
-        return any(map(_hides, x))
-    return isinstance(x, np.ma.MaskedArray) and bool(np.ma.is_masked(x))
 
 
 def _reads_tokens(model: nn.Module) -> bool:
