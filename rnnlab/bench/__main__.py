@@ -45,9 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _bar() -> Any:
-    from tqdm.auto import (
-        tqdm,
-    )  # not for --quiet, which needs torch and numpy alone
+    # not for --quiet, which needs torch and numpy alone
+    from tqdm.auto import tqdm
 
     return tqdm(disable=None, unit=" rows", file=sys.stderr)
 
